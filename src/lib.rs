@@ -1,0 +1,4 @@
+//! Tessera keeps OAuth tokens in memory, in shards, and journals every change before it is acknowledged.
+
+pub mod clock;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! What the server says about itself. Any room may use it.
+
+pub mod cell;
