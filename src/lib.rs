@@ -1,4 +1,5 @@
 //! Tessera keeps OAuth tokens in memory, in shards, and journals every change before it is acknowledged.
 
 pub mod clock;
+pub mod config;
 pub mod telemetry;

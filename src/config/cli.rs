@@ -1,0 +1,402 @@
+//! The shape of the command line. What a command does is elsewhere.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+use clap::builder::ArgGroup;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::config::setting::{SETTINGS, Setting};
+
+/// What the process was asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server; this is also what happens without a command.
+    #[command(after_long_help = environment_only())]
+    Serve(Flags),
+    /// Read the configuration and show what is in force, and where each setting came from.
+    ///
+    /// Takes the flags, environment and file that `serve` takes. Exits with 0, or with 78 when the configuration would
+    /// be refused.
+    #[command(after_long_help = environment_only())]
+    Check(Flags),
+    /// Register and manage clients on the running server of this machine.
+    #[command(subcommand)]
+    Client(ClientCommand),
+}
+
+impl Command {
+    /// Reads the arguments of the process, the name of the program first.
+    ///
+    /// # Errors
+    ///
+    /// What `clap` has to say, help and version included; `clap::Error::exit` prints it and ends the process. The
+    /// values of settings are not looked at: that is [`Config::load`](crate::config::Config::load).
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        // The flags of `serve` work without the word, but the first help is the list of commands.
+        let command = Cli::command().mut_args(|arg| arg.hide(true));
+        let cli = Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)?;
+        Ok(cli.command.unwrap_or(Self::Serve(cli.flags)))
+    }
+}
+
+/// An OAuth 2 authorization server that answers every token introspection from memory.
+#[derive(Parser)]
+#[command(
+    name = "tessera",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    override_usage = "tessera [COMMAND] [OPTIONS]",
+    after_help = "Without a command tessera serves, with the options that `tessera serve --help` explains."
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The settings that stand on the command line, as they were written.
+#[derive(Default)]
+pub struct Flags(Vec<(&'static Setting, OsString)>);
+
+impl Flags {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Setting, &OsStr)> {
+        self.0.iter().map(|(setting, value)| (*setting, value.as_os_str()))
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&OsStr> {
+        self.iter().find(|(setting, _)| setting.name == name).map(|(_, value)| value)
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.iter().map(|(setting, _)| setting.flag)).finish()
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        SETTINGS.iter().fold(command, |command, setting| command.arg(flag(setting)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in SETTINGS {
+            // A command may have only some of the flags; to ask for one that it lacks is an error.
+            if let Ok(Some(value)) = matches.try_get_one::<OsString>(setting.name) {
+                self.0.push((setting, value.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The flags by which a client command finds the running server.
+#[derive(Debug)]
+pub struct ServerFlags(Flags);
+
+impl Args for ServerFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let settings = SETTINGS.iter().filter(|setting| ["config", "data_dir"].contains(&setting.name));
+        settings.fold(command, |command, setting| command.arg(flag(setting).help_heading("Server")))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ServerFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Flags::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+/// What to do with clients.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Register a client and show its id and secret; the secret is shown this once.
+    Create(CreateClient),
+    /// List clients, in the order of their ids.
+    List(ListClients),
+    /// Show a client.
+    Show(NamedClient),
+    /// Change a client; what is not named stays as it is.
+    Update(UpdateClient),
+    /// Delete a client and revoke all that was issued to it.
+    Delete(NamedClient),
+    /// Give a client a new secret and show it, this once.
+    RotateSecret(NamedClient),
+}
+
+impl ClientCommand {
+    /// The flags for [`Config::load`](crate::config::Config::load), whose `data_dir` has the server's socket.
+    #[must_use]
+    pub const fn flags(&self) -> &Flags {
+        let server = match self {
+            Self::Create(create) => &create.server,
+            Self::List(list) => &list.server,
+            Self::Show(named) | Self::Delete(named) | Self::RotateSecret(named) => &named.server,
+            Self::Update(update) => &update.server,
+        };
+        &server.0
+    }
+}
+
+/// `tessera client create`.
+#[derive(Debug, Args)]
+pub struct CreateClient {
+    /// The id of the client; the server makes one up by default.
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// What the client is and may do.
+    #[command(flatten)]
+    pub metadata: ClientMetadata,
+    /// Where the server is.
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+/// `tessera client update`.
+#[derive(Debug, Args)]
+#[command(override_usage = "tessera client update <CLIENT_ID> [OPTIONS]")]
+#[command(group = ArgGroup::new("change").required(true).multiple(true)
+    .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds"]))]
+pub struct UpdateClient {
+    /// The client to change.
+    #[arg(value_name = "CLIENT_ID")]
+    pub client_id: String,
+    /// What to change; at least one is given.
+    #[command(flatten)]
+    pub metadata: ClientMetadata,
+    /// Where the server is.
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+/// `tessera client show`, `delete` and `rotate-secret`.
+#[derive(Debug, Args)]
+pub struct NamedClient {
+    /// The client.
+    #[arg(value_name = "CLIENT_ID")]
+    pub client_id: String,
+    /// Where the server is.
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+/// `tessera client list`.
+#[derive(Debug, Args)]
+pub struct ListClients {
+    /// The most clients to list, 1 to 1000; the server decides by default.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1000))]
+    pub limit: Option<u16>,
+    /// Where to go on: the cursor that the list before this one ended with.
+    #[arg(long)]
+    pub cursor: Option<String>,
+    /// Where the server is.
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+/// What a client is and may do, as far as it is named on the command line.
+#[derive(Debug, Args)]
+pub struct ClientMetadata {
+    /// A name for people.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The scopes that the client may ask for, with spaces between: "orders:read orders:write".
+    #[arg(long)]
+    pub scope: Option<String>,
+    /// An audience that the client's tokens may be for; repeat it for more. Together they replace those before.
+    #[arg(long, value_name = "AUDIENCE")]
+    pub audience: Option<Vec<String>>,
+    /// Which tokens the client may introspect.
+    #[arg(long, value_enum)]
+    pub introspection: Option<IntrospectionRight>,
+    /// The lifetime of the client's access tokens, in seconds, 1 to 31536000; the server's setting by default.
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(1..=31_536_000))]
+    pub access_token_lifetime_seconds: Option<u32>,
+}
+
+/// Which tokens a client may introspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IntrospectionRight {
+    /// None.
+    None,
+    /// Those that were issued to it; what a client has by default.
+    Own,
+    /// Those, and the ones that have it in their audience.
+    Audience,
+    /// All.
+    Any,
+}
+
+impl IntrospectionRight {
+    /// Its name, as the flag and the admin API write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Own => "own",
+            Self::Audience => "audience",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// The flag of a setting. Its value is taken as it is: bounds are checked with those of the other layers.
+fn flag(setting: &'static Setting) -> clap::Arg {
+    let (sentence, more) = setting.meaning.split_once("\n\n").unwrap_or((setting.meaning, ""));
+    let default = setting.default_in_words();
+    let names = match setting.not_in_file {
+        None => format!("Environment: {}. File: {}.", setting.variable, setting.name),
+        Some(_) => format!("Environment: {}.", setting.variable),
+    };
+    let more = if more.is_empty() { String::new() } else { format!("{more}\n\n") };
+    let allowed = setting.kind.allowed();
+    clap::Arg::new(setting.name)
+        .long(setting.flag)
+        .value_name(setting.placeholder)
+        .value_parser(value_parser!(OsString))
+        .action(ArgAction::Set)
+        .allow_negative_numbers(true)
+        .help_heading(setting.heading)
+        .hide(setting.not_a_flag.is_some())
+        .help(format!("{} [default: {default}]", sentence.trim_end_matches('.')))
+        .long_help(format!("{sentence}\n\n{more}Allowed: {allowed}.\nDefault: {default}.\n{names}"))
+}
+
+/// The settings that are no flags, for the end of the help.
+fn environment_only() -> String {
+    let mut text = "Only from the environment:".to_owned();
+    for setting in SETTINGS.iter().filter(|setting| setting.not_a_flag.is_some()) {
+        let Setting { variable, meaning, .. } = setting;
+        text.push_str(&format!(
+            "\n  {variable}\n          {meaning}\n\n          Allowed: {}.",
+            setting.kind.allowed()
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
+        Command::read(["tessera"].iter().chain(arguments).map(OsString::from))
+    }
+
+    fn help(arguments: &[&str]) -> String {
+        read(arguments).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_the_flags_are_those_of_serve() {
+        for arguments in [&["--workers", "3"][..], &["serve", "--workers", "3"]] {
+            let Ok(Command::Serve(flags)) = read(arguments) else { panic!("{arguments:?}") };
+            assert_eq!(flags.value("workers"), Some(OsStr::new("3")));
+        }
+        assert!(matches!(read(&[]), Ok(Command::Serve(flags)) if flags.iter().next().is_none()));
+        assert!(read(&["--workers", "3", "serve"]).is_err());
+    }
+
+    #[test]
+    fn check_takes_the_flags_of_serve() {
+        assert!(
+            matches!(read(&["check", "--shards", "0"]), Ok(Command::Check(flags)) if flags.value("shards").is_some())
+        );
+    }
+
+    #[test]
+    fn the_help_of_serve_tells_all_of_every_setting() {
+        let help = help(&["serve", "--help"]);
+        for setting in SETTINGS {
+            assert!(help.contains(setting.variable), "{}", setting.variable);
+            assert_eq!(
+                help.contains(&format!("--{} ", setting.flag)),
+                setting.not_a_flag.is_none(),
+                "{}",
+                setting.flag
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_help_is_the_list_of_commands() {
+        let help = help(&["--help"]);
+        assert!(help.contains("client") && !help.contains("--workers"), "{help}");
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_package() {
+        assert_eq!(help(&["--version"]), format!("tessera {}\n", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn a_client_is_created_as_it_is_described() {
+        let arguments = "client create --client-id gateway --name Gateway --scope a --audience x --audience y \
+            --introspection audience --access-token-lifetime-seconds 60 --data-dir /srv/tessera";
+        let command = read(&arguments.split_whitespace().collect::<Vec<_>>());
+        let Ok(Command::Client(client)) = command else { panic!("{command:?}") };
+        assert_eq!(client.flags().value("data_dir"), Some(OsStr::new("/srv/tessera")));
+        let ClientCommand::Create(CreateClient { client_id, metadata, .. }) = client else { panic!("{client:?}") };
+        assert_eq!(client_id.as_deref(), Some("gateway"));
+        assert_eq!(metadata.audience, Some(vec!["x".to_owned(), "y".to_owned()]));
+        assert_eq!(metadata.introspection, Some(IntrospectionRight::Audience));
+        assert_eq!(metadata.access_token_lifetime_seconds, Some(60));
+    }
+
+    #[test]
+    fn client_commands_take_what_is_theirs() {
+        for arguments in [
+            "client create",
+            "client list --limit 1000 --cursor c",
+            "client show a --config f",
+            "client update a --name b",
+            "client delete a",
+            "client rotate-secret a --data-dir d",
+        ] {
+            assert!(read(&arguments.split_whitespace().collect::<Vec<_>>()).is_ok(), "{arguments}");
+        }
+        for arguments in [
+            "client",
+            "client list --limit 0",
+            "client list --limit 1001",
+            "client show",
+            "client show a --workers 2",
+            "client update a",
+            "client update --name b",
+            "client update a --client-id b",
+            "client create --introspection all",
+            "client create --access-token-lifetime-seconds 0",
+            "client create --access-token-lifetime-seconds 31536001",
+        ] {
+            assert!(read(&arguments.split_whitespace().collect::<Vec<_>>()).is_err(), "{arguments}");
+        }
+    }
+}

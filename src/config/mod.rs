@@ -1,0 +1,241 @@
+//! Configuration and the command line: the only reader of flags, environment and file.
+//!
+//! A setting is one row of the table in `setting.rs`, which gives it its names, its help, its bounds and its place in
+//! [`Config`]. [`Config::load`] lays the layers over the defaults, lowest first, and reads every layer to its end, so
+//! that an operator hears of all mistakes at once, also of one that a higher layer would hide.
+//!
+//! This room never prints and never writes. It looks at paths but opens no file except the configuration file.
+
+pub mod cli;
+pub mod error;
+mod layers;
+pub mod secret;
+mod setting;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::config::cli::Flags;
+use crate::config::error::ConfigErrors;
+use crate::config::secret::{BootstrapClient, MasterKey};
+use crate::config::setting::SETTINGS;
+use crate::config::value::{Durability, Issuer, LogFormat};
+
+/// The file that is read, if it exists, when neither `--config` nor `TESSERA_CONFIG` names one.
+pub const DEFAULT_FILE: &str = "./tessera.toml";
+
+/// What the process exits with when its configuration is refused: `EX_CONFIG` of `sysexits.h`.
+pub const EXIT_CODE: u8 = 78;
+
+/// The most workers, and the most shards.
+const THREADS_MAX: u16 = 1024;
+
+/// The arguments that this process was started with, for [`cli::Command::read`].
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
+/// The environment of this process, for [`Config::load`].
+pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}
+
+/// All that an operator decides. [`Config::default`] is what the server runs with when nothing is set.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// Where and how HTTP is served.
+    pub http: HttpConfig,
+    /// Where data is kept, how safely, and under which key.
+    pub storage: StorageConfig,
+    /// How many shards hold the tokens, and on how many threads.
+    pub shards: ShardConfig,
+    /// What is issued when a client does not say otherwise.
+    pub tokens: TokenConfig,
+    /// A client to make on the first start.
+    pub bootstrap_client: Option<BootstrapClient>,
+    /// What the server says about itself.
+    pub log: LogConfig,
+    /// The file that was read, if one was.
+    pub file: Option<PathBuf>,
+    /// Where each setting came from.
+    pub sources: Sources,
+}
+
+/// Where and how HTTP is served.
+#[derive(Debug)]
+pub struct HttpConfig {
+    /// The address of the OAuth endpoints; port 0 lets the system choose one. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// An address for `/admin/v1` and `/metrics` alone; without it they are served on `listen`.
+    pub admin_listen: Option<SocketAddr>,
+    /// The issuer (RFC 8414 §2). Without it the server calls itself `http://` and the address that it bound.
+    pub issuer: Option<Issuer>,
+    /// Threads that answer HTTP requests: 1 to 1024, by default one a core.
+    pub workers: u16,
+}
+
+/// Where data is kept, how safely, and under which key.
+#[derive(Debug)]
+pub struct StorageConfig {
+    /// The directory of the journal, the snapshots and the Unix socket. Default `./tessera-data`.
+    pub data_dir: PathBuf,
+    /// When a change counts as acknowledged. Default [`Durability::Sync`].
+    pub durability: Durability,
+    /// By how much [`Durability::Relaxed`] may answer ahead of the disk, in milliseconds: 1 to 10,000, default 50.
+    pub relaxed_window_ms: u32,
+    /// The master key, when the environment has it; it goes before `master_key_file`.
+    pub master_key: Option<MasterKey>,
+    /// The file with the master key, read when `master_key` is `None`; outside `data_dir`, by default `data_dir` with
+    /// `.key` appended.
+    pub master_key_file: PathBuf,
+}
+
+/// How many shards hold the tokens.
+#[derive(Debug)]
+pub struct ShardConfig {
+    /// Shards, one thread each: 1 to 1024, by default one a core. May change between starts.
+    pub count: u16,
+}
+
+/// What is issued when a client does not say otherwise.
+#[derive(Debug)]
+pub struct TokenConfig {
+    /// The lifetime of an access token, in seconds: 1 to 31,536,000 (a year), default 3600.
+    pub access_token_lifetime_seconds: u32,
+}
+
+/// What the server says about itself.
+#[derive(Debug)]
+pub struct LogConfig {
+    /// The form of a line. Default [`LogFormat::Auto`].
+    pub format: LogFormat,
+    /// Which lines: directives that `EnvFilter` has been seen to take. Default `info`.
+    pub filter: String,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+        Self { listen, admin_listen: None, issuer: None, workers: cores() }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        let data_dir = PathBuf::from("./tessera-data");
+        let master_key_file = layers::key_file_beside(&data_dir);
+        let durability = Durability::Sync;
+        Self { data_dir, durability, relaxed_window_ms: 50, master_key: None, master_key_file }
+    }
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        Self { count: cores() }
+    }
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self { access_token_lifetime_seconds: 3600 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// Reads all layers: `flags` over `environment` over the file over the defaults. `default_file` is read if it
+    /// exists and no other file is named; it is [`DEFAULT_FILE`] except in tests.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong in any layer, not only the first mistake.
+    pub fn load(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        default_file: &Path,
+    ) -> Result<Self, ConfigErrors> {
+        layers::read(flags, environment, default_file)
+    }
+
+    /// Every setting as it is in force, in the order of the help, with its source. Secrets are not shown.
+    #[must_use]
+    pub fn effective(&self) -> Vec<Effective> {
+        SETTINGS
+            .iter()
+            .map(|setting| Effective {
+                key: setting.name,
+                value: (setting.show)(self),
+                source: self.sources.of(setting.name),
+            })
+            .collect()
+    }
+}
+
+/// One line of `tessera check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The key in the file.
+    pub key: &'static str,
+    /// The value as a person reads it; never a secret.
+    pub value: String,
+    /// Where the value came from.
+    pub source: Source,
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:<30} {:<30} {}", self.key, self.value, self.source)
+    }
+}
+
+/// Where a setting came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    #[default]
+    Default,
+    /// The configuration file at this path.
+    File(PathBuf),
+    /// The environment variable of this name.
+    Environment(String),
+    /// The flag of this name, without the dashes.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Environment(variable) => formatter.write_str(variable),
+            Self::Flag(flag) => write!(formatter, "--{flag}"),
+        }
+    }
+}
+
+/// The source of every setting that is not at its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources(BTreeMap<&'static str, Source>);
+
+impl Sources {
+    /// Where the setting with this key came from.
+    #[must_use]
+    pub fn of(&self, key: &str) -> Source {
+        self.0.get(key).cloned().unwrap_or_default()
+    }
+}
+
+/// One a core that this process may use.
+fn cores() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores).map_or(THREADS_MAX, |cores| cores.min(THREADS_MAX))
+}

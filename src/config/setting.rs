@@ -1,0 +1,358 @@
+//! The table of settings. To add one, add a row here and the field in [`Config`] that it writes to.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::secret::{BootstrapClient, MasterKey};
+use crate::config::value::{Durability, Issuer, LogFormat};
+use crate::config::{Config, THREADS_MAX};
+
+/// One setting: all its names, what people are told about it, and how it gets into a [`Config`] and out again.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// The key in the file, by which errors call it too.
+    pub(super) name: &'static str,
+    /// The flag, without dashes.
+    pub(super) flag: &'static str,
+    /// The environment variable.
+    pub(super) variable: &'static str,
+    /// The part of the help that it stands in.
+    pub(super) heading: &'static str,
+    /// Stands for the value in the help.
+    pub(super) placeholder: &'static str,
+    /// What it decides: one sentence for the short help, then, after an empty line, the rest.
+    pub(super) meaning: &'static str,
+    /// The default in words, where `show` would not tell it well.
+    pub(super) default: Option<&'static str>,
+    /// What it may be.
+    pub(super) kind: Kind,
+    /// The value in force, as a person reads it.
+    pub(super) show: fn(&Config) -> String,
+    /// Whether its value is never shown.
+    pub(super) secret: bool,
+    /// Why it cannot be a flag, if it cannot.
+    pub(super) not_a_flag: Option<&'static str>,
+    /// Why it cannot stand in the file, if it cannot.
+    pub(super) not_in_file: Option<&'static str>,
+}
+
+/// What a setting may be, and the field that it goes to.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A whole number in the range; an integer in the file.
+    Whole(RangeInclusive<u32>, fn(&mut Config, u32) -> Option<()>),
+    /// What the words say and the function takes; a string in the file.
+    Text(&'static str, fn(&mut Config, &str) -> Option<()>),
+}
+
+impl Kind {
+    /// Writes the value into its field, or refuses it and leaves the field alone.
+    pub(super) fn read(&self, config: &mut Config, text: &str) -> Option<()> {
+        match self {
+            Self::Whole(range, write) => {
+                let number = text.parse().ok().filter(|number| range.contains(number))?;
+                write(config, number)
+            }
+            Self::Text(_, write) => write(config, text),
+        }
+    }
+
+    /// What is allowed, in words.
+    pub(super) fn allowed(&self) -> String {
+        match self {
+            Self::Whole(range, _) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Self::Text(allowed, _) => (*allowed).to_owned(),
+        }
+    }
+}
+
+impl Setting {
+    /// The default, in words.
+    pub(super) fn default_in_words(&self) -> String {
+        self.default.map_or_else(|| (self.show)(&Config::default()), str::to_owned)
+    }
+
+    /// What every row leaves out that is no exception.
+    const PLAIN: Self = Self {
+        name: "",
+        flag: "",
+        variable: "",
+        heading: "",
+        placeholder: "",
+        meaning: "",
+        default: None,
+        kind: Kind::Text("", |_, _| None),
+        show: |_| String::new(),
+        secret: false,
+        not_a_flag: None,
+        not_in_file: None,
+    };
+}
+
+/// Names the file; read before all others.
+pub(super) const CONFIG: Setting = Setting {
+    name: "config",
+    flag: "config",
+    variable: "TESSERA_CONFIG",
+    heading: "Configuration",
+    placeholder: "FILE",
+    meaning: "The configuration file, in TOML.\n\n\
+        A flag goes before the environment, the environment before the file. A key that the server does not know is \
+        refused, and so is a value out of bounds, also where another layer goes before it.",
+    default: Some("./tessera.toml, if it exists"),
+    kind: Kind::Text("the path of a file", |config, text| put(&mut config.file, path(text).map(Some))),
+    show: |config| config.file.as_ref().map_or_else(|| NONE.to_owned(), |path| path.display().to_string()),
+    not_in_file: Some("a file cannot name the file to read; use --config or TESSERA_CONFIG"),
+    ..Setting::PLAIN
+};
+
+/// Every setting, in the order of the help.
+pub(super) static SETTINGS: &[Setting] = &[
+    CONFIG,
+    Setting {
+        name: "listen",
+        flag: "listen",
+        variable: "TESSERA_LISTEN",
+        heading: "HTTP",
+        placeholder: "ADDRESS",
+        meaning: "The address to serve on; port 0 lets the system choose a port.",
+        kind: Kind::Text(ADDRESS, |config, text| put(&mut config.http.listen, text.parse().ok())),
+        show: |config| config.http.listen.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "admin_listen",
+        flag: "admin-listen",
+        variable: "TESSERA_ADMIN_LISTEN",
+        heading: "HTTP",
+        placeholder: "ADDRESS",
+        meaning: "Moves /admin/v1 and /metrics to an address of their own.",
+        default: Some("none: they are served on the address of --listen"),
+        kind: Kind::Text(ADDRESS, |config, text| put(&mut config.http.admin_listen, text.parse().ok().map(Some))),
+        show: |config| config.http.admin_listen.map_or_else(|| NONE.to_owned(), |address| address.to_string()),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "issuer",
+        flag: "issuer",
+        variable: "TESSERA_ISSUER",
+        heading: "HTTP",
+        placeholder: "URL",
+        meaning: "The issuer: the URL by which clients know this server (RFC 8414).\n\n\
+            It stands in tokens and in the metadata, and clients compare it character by character, so set it wherever \
+            a proxy or a name stands before the server.",
+        default: Some("http:// and the address that the server listens on"),
+        kind: Kind::Text(
+            "an http or https URL without user, query and fragment, such as https://auth.example.com",
+            |config, text| put(&mut config.http.issuer, Issuer::parse(text).map(Some)),
+        ),
+        show: |config| match &config.http.issuer {
+            Some(issuer) => issuer.to_string(),
+            None if config.http.listen.port() == 0 => "known once the port is".to_owned(),
+            None => format!("http://{}", config.http.listen),
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "workers",
+        flag: "workers",
+        variable: "TESSERA_WORKERS",
+        heading: "HTTP",
+        placeholder: "N",
+        meaning: "Threads that answer HTTP requests.",
+        default: Some("one a core"),
+        kind: Kind::Whole(1..=THREADS_MAX as u32, |config, number| {
+            put(&mut config.http.workers, u16::try_from(number).ok())
+        }),
+        show: |config| config.http.workers.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "data_dir",
+        flag: "data-dir",
+        variable: "TESSERA_DATA_DIR",
+        heading: "Data",
+        placeholder: "DIRECTORY",
+        meaning: "The directory of the journal, the snapshots and the Unix socket that the command line speaks to.\n\n\
+            It is made if it does not exist.",
+        kind: Kind::Text("the path of a directory", |config, text| put(&mut config.storage.data_dir, path(text))),
+        show: |config| config.storage.data_dir.display().to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "master_key",
+        flag: "master-key",
+        variable: "TESSERA_MASTER_KEY",
+        heading: "Data",
+        placeholder: "KEY",
+        meaning: "The master key, in place of a file; it goes before --master-key-file.",
+        default: Some("none: the key is in the file that --master-key-file names"),
+        kind: Kind::Text("32 bytes: 64 hexadecimal digits, or base64 or base64url", |config, text| {
+            put(&mut config.storage.master_key, MasterKey::parse(text).map(Some))
+        }),
+        show: |config| hidden(config.storage.master_key.is_some()),
+        secret: true,
+        not_a_flag: Some("anyone on the machine can see a flag; set TESSERA_MASTER_KEY or use --master-key-file"),
+        not_in_file: Some("configuration files get copied; set TESSERA_MASTER_KEY or use master_key_file"),
+    },
+    Setting {
+        name: "master_key_file",
+        flag: "master-key-file",
+        variable: "TESSERA_MASTER_KEY_FILE",
+        heading: "Data",
+        placeholder: "FILE",
+        meaning: "The file with the master key; it must lie outside the data directory.\n\n\
+            Without this key the data cannot be read, and cannot be rebuilt from the database: keep a copy, and not \
+            beside a copy of the data. Not used while TESSERA_MASTER_KEY is set.",
+        default: Some("the data directory with .key appended: ./tessera-data.key"),
+        kind: Kind::Text("the path of a file", |config, text| put(&mut config.storage.master_key_file, path(text))),
+        show: |config| {
+            let path = config.storage.master_key_file.display();
+            if config.storage.master_key.is_some() { format!("{path} (not used)") } else { path.to_string() }
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "durability",
+        flag: "durability",
+        variable: "TESSERA_DURABILITY",
+        heading: "Data",
+        placeholder: "CLASS",
+        meaning: "When a change counts as acknowledged.\n\n\
+            - sync: a request is answered once its change is on the disk\n\
+            - relaxed: the issue of an access token may be answered up to --relaxed-window-ms before that; all else \
+            is as in sync\n\
+            - memory: nothing is written, and a restart forgets everything; for tests and measurements",
+        kind: Kind::Text("sync, relaxed or memory", |config, text| {
+            put(&mut config.storage.durability, Durability::parse(text))
+        }),
+        show: |config| config.storage.durability.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "relaxed_window_ms",
+        flag: "relaxed-window-ms",
+        variable: "TESSERA_RELAXED_WINDOW_MS",
+        heading: "Data",
+        placeholder: "MILLISECONDS",
+        meaning: "The most that a crash may lose of issued access tokens under --durability relaxed, in milliseconds.",
+        kind: Kind::Whole(1..=10_000, |config, number| put(&mut config.storage.relaxed_window_ms, Some(number))),
+        show: |config| config.storage.relaxed_window_ms.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "shards",
+        flag: "shards",
+        variable: "TESSERA_SHARDS",
+        heading: "Data",
+        placeholder: "N",
+        meaning: "Shards that hold the tokens, one thread each; may change between starts.",
+        default: Some("one a core"),
+        kind: Kind::Whole(1..=THREADS_MAX as u32, |config, number| {
+            put(&mut config.shards.count, u16::try_from(number).ok())
+        }),
+        show: |config| config.shards.count.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "bootstrap_client",
+        flag: "bootstrap-client",
+        variable: "TESSERA_BOOTSTRAP_CLIENT",
+        heading: "Clients and tokens",
+        placeholder: "ID:SECRET",
+        meaning: "The administrator's client, made at the first start.\n\n\
+            As a flag the secret can be seen by anyone on the machine, with ps: prefer the environment.",
+        default: Some("none: the server makes up a client and shows it once"),
+        kind: Kind::Text(
+            "ID:SECRET, each 1 to 255 printable ASCII characters (RFC 6749 Appendix A), no colon in ID",
+            |config, text| put(&mut config.bootstrap_client, BootstrapClient::parse(text).map(Some)),
+        ),
+        show: |config| hidden(config.bootstrap_client.is_some()),
+        secret: true,
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "access_token_lifetime_seconds",
+        flag: "access-token-lifetime-seconds",
+        variable: "TESSERA_ACCESS_TOKEN_LIFETIME_SECONDS",
+        heading: "Clients and tokens",
+        placeholder: "SECONDS",
+        meaning: "The lifetime of an access token, in seconds, for clients that have none of their own.",
+        kind: Kind::Whole(1..=31_536_000, |config, number| {
+            put(&mut config.tokens.access_token_lifetime_seconds, Some(number))
+        }),
+        show: |config| config.tokens.access_token_lifetime_seconds.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "log_format",
+        flag: "log-format",
+        variable: "TESSERA_LOG_FORMAT",
+        heading: "Log",
+        placeholder: "FORMAT",
+        meaning: "The form of a log line; auto is text on a terminal and JSON elsewhere.",
+        kind: Kind::Text("auto, text or json", |config, text| put(&mut config.log.format, LogFormat::parse(text))),
+        show: |config| config.log.format.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "log_filter",
+        flag: "log-filter",
+        variable: "TESSERA_LOG_FILTER",
+        heading: "Log",
+        placeholder: "DIRECTIVES",
+        meaning: "Which log lines are written: a level, or levels for parts of the server.",
+        kind: Kind::Text("directives such as info or warn,tessera::journal=debug", |config, text| {
+            put(&mut config.log.filter, log_filter(text))
+        }),
+        show: |config| config.log.filter.clone(),
+        ..Setting::PLAIN
+    },
+];
+
+fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
+    *field = value?;
+    Some(())
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+fn log_filter(text: &str) -> Option<String> {
+    let readable = !text.trim().is_empty() && EnvFilter::try_new(text).is_ok();
+    readable.then(|| text.to_owned())
+}
+
+fn hidden(is_set: bool) -> String {
+    if is_set { "set, not shown" } else { NONE }.to_owned()
+}
+
+const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080";
+
+const NONE: &str = "none";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_setting_are_one_name() {
+        for Setting { name, flag, variable, .. } in SETTINGS {
+            assert_eq!(*flag, name.replace('_', "-"));
+            assert_eq!(*variable, format!("TESSERA_{}", name.to_uppercase()));
+        }
+    }
+
+    #[test]
+    fn the_default_of_a_setting_is_taken_by_it() {
+        for setting in SETTINGS.iter().filter(|setting| setting.default.is_none()) {
+            let shown = (setting.show)(&Config::default());
+            let mut config = Config::default();
+            assert!(setting.kind.read(&mut config, &shown).is_some(), "{}", setting.name);
+            assert_eq!((setting.show)(&config), shown);
+        }
+    }
+}

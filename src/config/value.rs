@@ -1,0 +1,145 @@
+//! The values of settings that are neither a number nor a path.
+
+use std::fmt;
+
+use hyper::Uri;
+
+/// When a change counts as acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Every change is answered after the group commit that holds it.
+    Sync,
+    /// As `Sync`, but the issue of an access token may be answered before its commit.
+    Relaxed,
+    /// Nothing is written.
+    Memory,
+}
+
+impl Durability {
+    /// Reads its name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Sync, Self::Relaxed, Self::Memory].into_iter().find(|class| class.as_str() == text)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Relaxed => "relaxed",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Reads its name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Auto, Self::Text, Self::Json].into_iter().find(|format| format.as_str() == text)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// An issuer identifier: a URL without user, query and fragment (RFC 8414 §2). Kept as it was written, for it is
+/// compared so. The RFC asks for `https`; `http` is for a machine of one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer(String);
+
+impl Issuer {
+    /// Reads an `http` or `https` URL.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let uri: Uri = text.parse().ok()?;
+        let authority = uri.authority()?;
+        let is_issuer = matches!(uri.scheme_str(), Some("http" | "https"))
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>?@\\^`{|}".contains(&byte))
+            && !authority.host().is_empty()
+            && (authority.port().is_some() || authority.as_str() == authority.host());
+        is_issuer.then(|| Self(text.to_owned()))
+    }
+
+    /// The URL as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, is_issuer: bool) {
+        assert_eq!(Issuer::parse(text).as_ref().map(Issuer::as_str), is_issuer.then_some(text), "{text:?}");
+    }
+
+    #[test]
+    fn an_issuer_is_a_url_without_query_and_fragment() {
+        check("https://auth.example.com", true);
+        check("https://auth.example.com/", true);
+        check("https://auth.example.com:8443/tenant/a", true);
+        check("http://127.0.0.1:8080", true);
+        check("http://[::1]:8080", true);
+        for text in [
+            "",
+            "auth.example.com",
+            "/tenant",
+            "ftp://auth.example.com",
+            "https://",
+            "https:///tenant",
+            "https://:443",
+            "https://auth.example.com:",
+            "https://auth.example.com:65536",
+            "https://auth.example.com?",
+            "https://auth.example.com/?tenant=a",
+            "https://auth.example.com#",
+            "https://auth.example.com/#a",
+            "https://user:secret@auth.example.com",
+            "https://auth.example.com/a b",
+            "https://auth.example.com/\u{e4}",
+            " https://auth.example.com",
+        ] {
+            check(text, false);
+        }
+    }
+}
