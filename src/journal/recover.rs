@@ -1,0 +1,417 @@
+//! Opening: verify everything, tell a torn tail from corruption, and move the tail under a new epoch.
+
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::clock::{Clock, UnixTime};
+use crate::journal::Options;
+use crate::journal::block::Block;
+use crate::journal::catalog::SegmentEntry;
+use crate::journal::commit::Active;
+use crate::journal::disk::DiskLock;
+use crate::journal::error::JournalError;
+use crate::journal::file::{Directory, NamedFile};
+use crate::journal::frame::{BlockBuffer, BlockPlace, PAGE_BYTES};
+use crate::journal::head::{HEAD, HeadFile};
+use crate::journal::keys::JournalKeys;
+use crate::journal::lsn::Lsn;
+use crate::journal::scan::Waypoint;
+use crate::journal::segment::{Instance, SegmentHeader, SegmentName};
+use crate::journal::spare::SPARE;
+use crate::journal::survey::{Survey, Tail, TornTail, missing, open_segments};
+
+/// What was found in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The last record; the next append gets the one after.
+    pub last_lsn: Lsn,
+    /// The epoch that has now begun: one higher with every open.
+    pub epoch: u64,
+    /// The latest time that any block states. [`super::open`] has raised the clock to it.
+    pub high_water: UnixTime,
+    /// How many records were handed out.
+    pub records: u64,
+    /// Bytes of the blocks that verified, with their padding.
+    pub bytes: u64,
+    /// What was cut off the end, if anything was.
+    pub torn: Option<TornTail>,
+}
+
+/// An opened directory that blocks can be appended to.
+pub(crate) struct Ground {
+    pub(crate) lock: Box<dyn DiskLock>,
+    pub(crate) head: HeadFile,
+    pub(crate) segments: Vec<Arc<SegmentEntry>>,
+    pub(crate) active: Active,
+    pub(crate) recovered: Recovered,
+}
+
+/// Everything that [`super::open`] does before it starts threads.
+pub(crate) fn recover(
+    directory: &Directory,
+    options: &Options,
+    clock: &Clock,
+    visit: &mut dyn FnMut(Arc<Block>),
+) -> Result<Ground, JournalError> {
+    let lock = directory.lock()?;
+    let names = directory.list()?;
+    remove_all(directory, names.iter().filter(|name| [SPARE, RECOVERY].contains(&name.as_str())))?;
+    let (live, superseded) = SegmentName::live(&names);
+    let head = open_head(directory, &names, live.is_empty(), &options.keys)?;
+    let segments = open_segments(directory, &live, &head, &options.keys)?;
+    let known_durable = head.latest().durable_lsn.max(options.confirmed_lsn.unwrap_or_default());
+    let mut survey = Survey::new(&options.keys, known_durable, visit);
+    let tail = survey.read_all(&segments)?;
+    clock.raise_to(survey.high_water);
+    let mut mover = TailMover { directory, options, head, last_lsn: survey.last_lsn };
+    let torn = tail.as_ref().and_then(|tail| tail.torn.clone());
+    if let (Some(tail), Some(torn)) = (&tail, &torn) {
+        mover.keep_torn_bytes(tail, torn)?;
+    }
+    let active = mover.begin_epoch(tail.as_ref(), clock)?;
+    let replaced = tail.iter().map(|tail| tail.segment.file.name().to_owned());
+    remove_all(directory, superseded.into_iter().chain(replaced).collect::<Vec<_>>().iter())?;
+    directory.sync()?;
+    let Survey { records, bytes, high_water, last_lsn, mut entries, .. } = survey;
+    entries.push(Arc::clone(&active.entry));
+    let recovered = Recovered { last_lsn, epoch: active.entry.header.epoch, high_water, records, bytes, torn };
+    Ok(Ground { lock, head: mover.head, segments: entries, active, recovered })
+}
+
+impl SegmentName {
+    /// The names of segments in order, parted into those that count and those that a recovery has superseded: a higher
+    /// epoch takes the place of all lower ones from its first record on.
+    fn live(names: &[String]) -> (Vec<Self>, Vec<String>) {
+        let mut segments: Vec<_> = names.iter().filter_map(|name| Self::parse(name)).collect();
+        segments.sort_by_key(|name| (name.first_lsn, std::cmp::Reverse(name.epoch)));
+        let mut epoch = 0;
+        let (live, superseded): (Vec<_>, Vec<_>) = segments.into_iter().partition(|name| {
+            let counts = name.epoch >= epoch;
+            epoch = epoch.max(name.epoch);
+            counts
+        });
+        (live, superseded.iter().map(ToString::to_string).collect())
+    }
+}
+
+fn remove_all<'a>(directory: &Directory, names: impl Iterator<Item = &'a String>) -> Result<(), JournalError> {
+    names.into_iter().try_for_each(|name| directory.remove(name))
+}
+
+/// `HEAD` is durable before the first segment is begun, so a segment without it means that it was lost.
+fn open_head(
+    directory: &Directory,
+    names: &[String],
+    is_new: bool,
+    keys: &JournalKeys,
+) -> Result<HeadFile, JournalError> {
+    if names.iter().any(|name| name == HEAD)
+        && let Some(head) = HeadFile::load(directory, keys)?
+    {
+        return Ok(head);
+    }
+    if is_new {
+        HeadFile::create(directory, new_instance()?, keys)
+    } else {
+        Err(missing("HEAD", Lsn::FIRST, Lsn::FIRST))
+    }
+}
+
+fn new_instance() -> Result<Instance, JournalError> {
+    let mut instance = Instance::default();
+    let filled = SystemRandom::new().fill(&mut instance);
+    filled.map(|()| instance).map_err(|_unspecified| JournalError::Io {
+        action: "draw random bytes for",
+        name: HEAD.to_owned(),
+        source: std::io::Error::other("the system's random source failed"),
+    })
+}
+
+/// Writes the tail's surviving blocks into a new segment under the next epoch.
+struct TailMover<'a> {
+    directory: &'a Directory,
+    options: &'a Options,
+    head: HeadFile,
+    last_lsn: Lsn,
+}
+
+impl TailMover<'_> {
+    fn keep_torn_bytes(&self, tail: &Tail<'_>, torn: &TornTail) -> Result<(), JournalError> {
+        let kept = self.directory.create(&torn.kept_as)?;
+        let mut cursor = tail.segment.cursor(&self.options.keys, tail.end, tail.segment.length_bytes);
+        let mut copied = 0;
+        while copied < torn.bytes {
+            kept.write_at(&cursor.page(torn.offset + copied)?, copied)?;
+            copied += PAGE_BYTES as u64;
+        }
+        kept.sync_data()
+    }
+
+    /// The new segment counts once it is whole on disk and the directory holds its name; then `HEAD` knows of it.
+    fn begin_epoch(&mut self, tail: Option<&Tail<'_>>, clock: &Clock) -> Result<Active, JournalError> {
+        let header = self.header(tail, clock);
+        let needed_bytes = tail.map(|tail| tail.end.offset).unwrap_or_default();
+        let length_bytes = self.options.segment_bytes.max(needed_bytes);
+        let file = self.directory.create(RECOVERY)?;
+        file.allocate(length_bytes)?;
+        let (page, mac) = header.to_page(&self.options.keys);
+        file.write_at(&page, 0)?;
+        let mut end = Waypoint { lsn: header.first_lsn, offset: PAGE_BYTES as u64, previous: mac };
+        let entry = Arc::new(SegmentEntry::new(header, length_bytes, end));
+        if let Some(tail) = tail {
+            end = self.copy_blocks(tail, &file, &entry, end)?;
+        }
+        fill_with_zeros(&file, end.offset, length_bytes)?;
+        file.sync_data()?;
+        let file = self.directory.publish(file, header.name().to_string())?;
+        self.head.write(header.epoch, self.last_lsn, header.segment_id, &self.options.keys)?;
+        Ok(Active { file, entry, end })
+    }
+
+    fn header(&self, tail: Option<&Tail<'_>>, clock: &Clock) -> SegmentHeader {
+        let before = tail.map(|tail| &tail.segment.header);
+        let head = self.head.latest();
+        SegmentHeader {
+            instance: head.instance,
+            segment_id: before.map_or(head.segment_id, |before| before.segment_id) + 1,
+            epoch: before.map_or(0, |before| before.epoch).max(head.epoch) + 1,
+            first_lsn: before.map_or(head.retained_from, |before| before.first_lsn),
+            created_at: clock.now(),
+            previous: before.map(|before| before.previous).unwrap_or_default(),
+        }
+    }
+
+    /// Every copy states that the last record is durable, for the segment counts only when it is.
+    fn copy_blocks(
+        &self,
+        tail: &Tail<'_>,
+        to: &NamedFile,
+        entry: &SegmentEntry,
+        mut end: Waypoint,
+    ) -> Result<Waypoint, JournalError> {
+        let keys = &self.options.keys;
+        let mut cursor = tail.segment.cursor(keys, tail.segment.first_block, tail.end.offset);
+        let mut buffer = BlockBuffer::new();
+        while cursor.at() != tail.end {
+            let at = cursor.at();
+            let found =
+                cursor.step()?.map_err(|defect| tail.segment.corrupt(at.offset, defect, at.lsn, self.last_lsn))?;
+            if found.block.is_empty() {
+                continue;
+            }
+            buffer.copy_from(&found.block);
+            let SegmentHeader { segment_id, epoch, .. } = entry.header;
+            let (durable_lsn, previous) = (self.last_lsn, end.previous);
+            let place = BlockPlace { segment_id, epoch, durable_lsn, previous, ..found.header.place };
+            let previous = buffer.seal(place, keys);
+            to.write_at(buffer.as_slice(), end.offset)?;
+            let offset = end.offset + buffer.as_slice().len() as u64;
+            end = Waypoint { lsn: found.header.next_lsn(), offset, previous };
+            entry.extend(end);
+        }
+        Ok(end)
+    }
+}
+
+fn fill_with_zeros(file: &NamedFile, from: u64, to: u64) -> Result<(), JournalError> {
+    let zeros = vec![0; FILL_BYTES];
+    let mut offset = from;
+    while offset < to {
+        let left = usize::try_from(to - offset).unwrap_or(usize::MAX);
+        let slice = zeros.get(..left).unwrap_or(&zeros);
+        file.write_at(slice, offset)?;
+        offset += slice.len() as u64;
+    }
+    Ok(())
+}
+
+/// The new segment while it does not count yet.
+const RECOVERY: &str = "recovery.tmp";
+const FILL_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::sim::{
+        Random, Rig, SeenRecord, SimDisk, block_offset, last_not_acknowledged, many_segments, options,
+    };
+
+    #[test]
+    fn a_new_directory_is_empty_and_every_open_begins_an_epoch() {
+        let mut disk = SimDisk::new();
+        for epoch in 1..4 {
+            let mut rig = Rig::open(&disk).unwrap();
+            assert_eq!(
+                (rig.recovered.epoch, rig.recovered.last_lsn.value(), &rig.recovered.torn),
+                (epoch, epoch - 1, &None)
+            );
+            rig.commit_one(b"x");
+            disk = rig.close();
+            assert_eq!(disk.segments(), [format!("wal-00000000000000000001-{epoch:08x}.seg")]);
+        }
+    }
+
+    #[test]
+    fn a_second_open_is_refused() {
+        let rig = Rig::open(&SimDisk::new()).unwrap();
+        assert!(matches!(Rig::open(&rig.disk), Err(JournalError::Locked)));
+        assert!(Rig::open(&rig.close()).is_ok());
+    }
+
+    #[test]
+    fn the_clock_begins_at_the_latest_time_that_the_journal_saw() {
+        let mut rig = Rig::open(&SimDisk::new()).unwrap();
+        rig.time.advance(std::time::Duration::from_secs(5000));
+        rig.commit_one(b"x");
+        let then = rig.committer.clock.now();
+        let rig = Rig::open(&rig.close()).unwrap();
+        assert_eq!((rig.recovered.high_water, rig.committer.clock.now()), (then, then));
+    }
+
+    #[test]
+    fn torn_bytes_are_kept_aside() {
+        let disk = last_not_acknowledged();
+        let name = disk.segments()[0].clone();
+        disk.change(&name, |bytes| bytes[block_offset(2) + 100] ^= 1);
+        let expected = disk.bytes(&name)[block_offset(2)..][..PAGE_BYTES].to_vec();
+        let rig = Rig::open(&disk).unwrap();
+        let torn = rig.recovered.torn.clone().unwrap();
+        assert_eq!((torn.segment, torn.offset, torn.bytes, torn.lsn.value()), (name, 3 * 4096, 4096, 3));
+        assert_eq!(torn.kept_as, "wal-00000000000000000001-00000001.torn");
+        assert_eq!(rig.close().synced().bytes(&torn.kept_as), expected);
+    }
+
+    #[test]
+    fn segments_may_change_their_length_between_opens() {
+        let disk = many_segments(40);
+        for segment_bytes in [1 << 20, 64 << 10, 128 << 10] {
+            let mut rig = Rig::open_with(&disk.synced(), Options { segment_bytes, ..options(1) }).unwrap();
+            for number in 40..80 {
+                rig.commit_one(&[number; 3000]);
+            }
+            let rig = Rig::open(&rig.close()).unwrap();
+            assert!(rig.payloads().into_iter().eq((0..80).map(|number| vec![number; 3000])));
+        }
+    }
+
+    /// What recovery is to arrive at, whatever interrupts it.
+    fn state(disk: &SimDisk) -> (Vec<SeenRecord>, u64, Vec<String>) {
+        let rig = Rig::open(disk).unwrap();
+        let segments = rig.disk.segments().iter().map(|name| name[..24].to_owned()).collect();
+        (rig.seen, rig.recovered.last_lsn.value(), segments)
+    }
+
+    #[test]
+    fn a_crash_at_any_operation_of_recovery_twice_over_changes_nothing() {
+        let torn = last_not_acknowledged();
+        torn.change(&torn.segments()[0], |bytes| bytes[block_offset(2) + 100] ^= 1);
+        for image in [torn, many_segments(20), SimDisk::new()] {
+            let expected = state(&image.synced());
+            let mut seed = 0;
+            for first in 0.. {
+                let Some(once) = interrupted(&image, first, &mut seed) else { break };
+                assert_eq!(state(&once.killed()), expected, "after operation {first}");
+                for second in 0.. {
+                    let Some(twice) = interrupted(&once, second, &mut seed) else { break };
+                    assert_eq!(state(&twice), expected, "after operations {first} and {second}");
+                }
+            }
+            assert!(seed > 100);
+        }
+    }
+
+    /// A crash at the given operation of an open; `None` when the open is done before.
+    fn interrupted(image: &SimDisk, operation: u64, seed: &mut u64) -> Option<SimDisk> {
+        let disk = image.killed();
+        disk.faults(|faults| faults.power_cut_in = Some(operation));
+        *seed += 1;
+        Rig::open(&disk).is_err().then(|| disk.crash(*seed))
+    }
+
+    /// A plain model of what a journal of three lanes has taken and what it has acknowledged.
+    #[derive(Default)]
+    struct Model {
+        appended: [Vec<Vec<u8>>; 3],
+        acknowledged: [usize; 3],
+    }
+
+    impl Model {
+        fn check(&mut self, rig: &Rig, seed: u64) {
+            assert!(rig.seen.iter().map(|(lsn, ..)| *lsn).eq(1..=rig.recovered.last_lsn.value()), "seed {seed}");
+            for lane in 0..3 {
+                let of_lane = rig.seen.iter().filter(|(_, routing_id, _)| *routing_id == lane as u64);
+                let recovered: Vec<_> = of_lane.map(|(.., payload)| payload.clone()).collect();
+                assert!(self.appended[lane].starts_with(&recovered), "seed {seed}: not a prefix");
+                assert!(recovered.len() >= self.acknowledged[lane], "seed {seed}: an acknowledged record is lost");
+                self.acknowledged[lane] = recovered.len();
+                self.appended[lane] = recovered;
+            }
+        }
+
+        fn acknowledge(&mut self, rig: &Rig, base: [usize; 3]) {
+            for (lane, base) in base.into_iter().enumerate() {
+                let durable = usize::try_from(rig.lanes[lane].durable().value()).unwrap();
+                self.acknowledged[lane] = base + durable - 1;
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_crashes_what_was_acknowledged_is_there() {
+        let (mut crashes, mut seed) = (0, 0);
+        while crashes < 600 {
+            crashes += random_life(seed);
+            seed += 1;
+        }
+    }
+
+    /// Runs one journal through several crashes and returns how many there were.
+    fn random_life(seed: u64) -> u32 {
+        let mut random = Random::new(seed);
+        let (mut disk, mut model, mut crashes) = (SimDisk::new(), Model::default(), 0);
+        for _ in 0..4 {
+            if random.below(3) == 0 {
+                disk.faults(|faults| faults.power_cut_in = Some(random.below(30)));
+            }
+            if let Ok(mut rig) = Rig::open_with(&disk, options(3)) {
+                model.check(&rig, seed);
+                live(&mut rig, &mut model, &mut random);
+            }
+            disk = if random.below(4) == 0 { disk.killed() } else { disk.crash(random.next()) };
+            crashes += 1;
+        }
+        model.check(&Rig::open_with(&disk, options(3)).unwrap(), seed);
+        crashes
+    }
+
+    fn live(rig: &mut Rig, model: &mut Model, random: &mut Random) {
+        let base = model.acknowledged;
+        if random.below(2) == 0 {
+            let cut = random.below(60);
+            rig.disk.faults(|faults| faults.power_cut_in = Some(cut));
+        }
+        for _ in 0..random.below(80) {
+            let lane = usize::try_from(random.below(3)).unwrap();
+            let step = match random.below(8) {
+                0..4 if rig.lanes[lane].has_room() => {
+                    let mut payload = random.next().to_le_bytes().to_vec();
+                    payload.resize(8 + usize::try_from(random.below(6000)).unwrap(), 0xee);
+                    rig.append(lane, &payload);
+                    model.appended[lane].push(payload);
+                    Ok(())
+                }
+                4 => rig.committer.prepare_spare_step().map(drop),
+                5 => {
+                    rig.time.advance(std::time::Duration::from_millis(700));
+                    Ok(())
+                }
+                _ => rig.committer.commit_ready().map(drop),
+            };
+            model.acknowledge(rig, base);
+            if step.is_err() {
+                break;
+            }
+        }
+    }
+}
