@@ -1,1 +1,185 @@
-fn main() {}
+//! The command line of Tessera.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tessera::client::id::ClientId;
+use tessera::client::secret::ClientSecret;
+use tessera::clock::Clock;
+use tessera::config::cli::{ClientCommand, Command, Flags};
+use tessera::config::error::ConfigErrors;
+use tessera::config::value::LogFormat;
+use tessera::config::{self, Config};
+use tessera::journal::disk::create_private_file;
+use tessera::server::Server;
+use tessera::telemetry::log;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Command::read(config::arguments()).unwrap_or_else(|error| error.exit()) {
+        Command::Serve(flags) => with_config(&flags, |config| actix_rt::System::new().block_on(serve(&config))),
+        Command::Check(flags) => with_config(&flags, |config| check(&config)),
+        Command::Client(command) => {
+            with_config(command.flags(), |config| actix_rt::System::new().block_on(client(&command, &config)))
+        }
+    }
+}
+
+fn with_config(flags: &Flags, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::load(flags, config::environment(), Path::new(config::DEFAULT_FILE)) {
+        Ok(config) => run(config),
+        Err(errors) => refuse(&errors),
+    }
+}
+
+fn refuse(errors: &ConfigErrors) -> ExitCode {
+    complain(errors);
+    ExitCode::from(config::EXIT_CODE)
+}
+
+fn check(config: &Config) -> ExitCode {
+    say(&config.effective().iter().map(|line| format!("{line}\n")).collect::<String>());
+    ExitCode::SUCCESS
+}
+
+async fn client(command: &ClientCommand, config: &Config) -> ExitCode {
+    match tessera::command::client::run(command, &config.storage.data_dir).await {
+        Ok(answer) => {
+            say(&format!("{answer}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: &Config) -> ExitCode {
+    let form = match config.log.format {
+        LogFormat::Auto => log::Form::Auto,
+        LogFormat::Text => log::Form::Text,
+        LogFormat::Json => log::Form::Json,
+    };
+    if let Err(error) = log::begin(form, &config.log.filter) {
+        complain(&error);
+        return ExitCode::from(config::EXIT_CODE);
+    }
+    forbid_core_dumps();
+    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let starting = Server::start(config, Clock::system());
+    let server = tokio::select! {
+        started = starting => match started {
+            Ok(server) => server,
+            Err(error) => {
+                tracing::error!(error = with_sources(&error), "the server does not start");
+                return ExitCode::from(error.exit_code());
+            }
+        },
+        // Nothing was acknowledged yet, so there is nothing to drain.
+        _ = terminate.recv() => return ExitCode::SUCCESS,
+        _ = interrupt.recv() => return ExitCode::SUCCESS,
+    };
+    if let Some((client_id, secret)) = &server.first_admin
+        && let Err(error) = hand_over(&server, client_id, secret, &config.storage.data_dir)
+    {
+        tracing::error!(%error, "the first admin client's credentials cannot be shown: make another with tessera client create");
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: requests that have begun may end");
+    match server.stop().await {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = with_sources(&error), "the end of the journal could not be written");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows the first admin client's credentials to a person at a terminal, else puts them into a file of their own.
+fn hand_over(server: &Server, client_id: &ClientId, secret: &ClientSecret, data_dir: &Path) -> std::io::Result<()> {
+    let welcome = welcome(server, client_id, secret);
+    if std::io::stdout().is_terminal() {
+        return say_or(&welcome);
+    }
+    let path: PathBuf = data_dir.join("first-admin");
+    create_private_file(&path, &welcome)?;
+    tracing::info!(file = %path.display(), "made a first admin client; its credentials are in this file: move them, then delete it");
+    Ok(())
+}
+
+fn welcome(server: &Server, client_id: &ClientId, secret: &ClientSecret) -> String {
+    let mut address = server.admin_address.unwrap_or(server.address);
+    let admin = reachable(&mut address);
+    let mut address = server.address;
+    let base = reachable(&mut address);
+    let secret = secret.reveal();
+    format!(
+        "\nTessera is ready at {base}. It has made a first admin client, whose secret is shown this once:\n\n  \
+         client_id      {client_id}\n  client_secret  {secret}\n\n\
+         Get a token, introspect it, and register the first client of your own:\n\n\
+         TOKEN=$(curl -s -u {client_id}:{secret} -d grant_type=client_credentials {base}/oauth2/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n\
+         curl -s -u {client_id}:{secret} -d token=$TOKEN {base}/oauth2/introspect\n\
+         curl -s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{{\"client_name\":\"my first\",\"scope\":\"read write\"}}' {admin}/admin/v1/clients\n\n"
+    )
+}
+
+/// A URL at which this machine reaches an address that may stand for all of its own.
+fn reachable(address: &mut std::net::SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+/// A core dump would hold keys and tokens.
+fn forbid_core_dumps() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
+        tracing::warn!(%error, "core dumps cannot be forbidden; one would hold keys and tokens");
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn say(text: &str) {
+    // A reader that has gone away, as of `| head`, is no error.
+    let _ = say_or(text);
+}
+
+fn say_or(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn complain(error: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{error}");
+}

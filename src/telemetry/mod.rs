@@ -1,3 +1,7 @@
 //! What the server says about itself. Any room may use it.
 
 pub mod cell;
+pub mod exposition;
+pub mod http;
+pub mod log;
+pub mod message;

@@ -1,0 +1,369 @@
+//! The single writer of the registry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Context, Handler, Message};
+use ring::rand::SecureRandom;
+use rkyv::util::AlignedVec;
+use tokio::sync::oneshot;
+
+use crate::client::event::{KIND_DELETED, KIND_STORED, SCHEMA, encode_deleted, encode_stored};
+use crate::client::id::ClientId;
+use crate::client::metadata::ClientMetadata;
+use crate::client::registry::ClientRegistry;
+use crate::client::secret::{ClientSecret, SecretDigest};
+use crate::client::{Client, Credential};
+use crate::clock::Clock;
+use crate::journal::{Entry, Lane, PAYLOAD_BYTES_MAX};
+use crate::telemetry::message::{MessageKind, MessageMetrics};
+
+/// Registers, changes and deletes clients, one message at a time. A change is journaled first and shown to workers by the
+/// commit that made it durable; each reply waits for that commit too.
+pub struct ClientActor {
+    /// Every client as this actor last changed it, durable or not yet, in the order of their names.
+    clients: BTreeMap<ClientId, Arc<Client>>,
+    /// The generations that this process has ended: their deletions may not be durable, and so not in the registry yet.
+    ended: HashMap<ClientId, u64>,
+    registry: Arc<ClientRegistry>,
+    lane: Lane,
+    clock: Arc<Clock>,
+    random: Arc<dyn SecureRandom + Send + Sync>,
+    metrics: Arc<MessageMetrics<ClientMessage>>,
+}
+
+/// Why a client was not changed or listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// No client has that name.
+    #[error("no client has this client_id")]
+    Unknown,
+    /// A client of that name is registered.
+    #[error("a client with this client_id is registered already")]
+    Exists,
+    /// The client's record would be larger than the journal takes.
+    #[error("the client's metadata is larger than 64 KiB")]
+    TooLarge,
+    /// The actor or the journal has no room now; nothing was changed, and the same request may succeed later.
+    #[error("too much is waiting to be written")]
+    Busy,
+}
+
+/// Sends a request to the actor and waits until its answer is durable.
+///
+/// # Errors
+///
+/// What the request answers; [`ClientError::Busy`] when the actor's mailbox is full or it is stopping.
+pub async fn ask<R: ClientRequest>(actor: &Addr<ClientActor>, request: R) -> Result<R::Answer, ClientError> {
+    let (answer, answered) = oneshot::channel();
+    actor.try_send(Asked { request, answer }).map_err(|_| ClientError::Busy)?;
+    answered.await.unwrap_or(Err(ClientError::Busy))
+}
+
+/// Something that the actor can be asked. One type each, below.
+pub trait ClientRequest: Send + 'static {
+    /// What it is answered with.
+    type Answer: Send + 'static;
+    /// Its name in metrics.
+    const KIND: ClientMessage;
+
+    /// Changes the actor, and says what is to be journaled and answered.
+    ///
+    /// # Errors
+    ///
+    /// Why it is refused; the actor is then as it was.
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError>;
+}
+
+/// Registers a client, under a random name if none is given, with a new secret.
+pub struct CreateClient {
+    /// The name that it shall have.
+    pub id: Option<ClientId>,
+    /// What it may do.
+    pub metadata: ClientMetadata,
+}
+
+impl ClientRequest for CreateClient {
+    type Answer = (Arc<Client>, ClientSecret);
+    const KIND: ClientMessage = ClientMessage::Create;
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let id = match self.id {
+            Some(id) => id,
+            None => ClientId::random(&*actor.random).map_err(|_| ClientError::Busy)?,
+        };
+        if actor.clients.contains_key(&id) {
+            return Err(ClientError::Exists);
+        }
+        let secret = actor.random_secret()?;
+        let credential = Credential::Generated(SecretDigest::of(secret.reveal()));
+        let client = actor.new_client(id, self.metadata, credential);
+        let payload = encode_within_bounds(&client)?;
+        Ok(actor.store(client, payload, |client| (client, secret)))
+    }
+}
+
+/// Makes sure that a client is there with this metadata, and lets it authenticate with this secret while the process lives.
+/// The secret was chosen by a person, and so does not go into the journal, not even hashed.
+pub struct EnsureClient {
+    /// Its name.
+    pub id: ClientId,
+    /// What it may do from now on.
+    pub metadata: ClientMetadata,
+    /// The digest of its secret.
+    pub secret: SecretDigest,
+}
+
+impl ClientRequest for EnsureClient {
+    type Answer = Arc<Client>;
+    const KIND: ClientMessage = ClientMessage::Ensure;
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let credential = Credential::Configured(self.secret);
+        let client = match actor.existing(&self.id) {
+            Ok(client) => Client { metadata: self.metadata, credential, ..client },
+            Err(_) => actor.new_client(self.id, self.metadata, credential),
+        };
+        let payload = encode_within_bounds(&client)?;
+        Ok(actor.store(client, payload, |client| client))
+    }
+}
+
+/// Replaces what a client may do. Tokens that it has stay as they are.
+pub struct UpdateClient {
+    /// Its name.
+    pub id: ClientId,
+    /// What it may do from now on.
+    pub metadata: ClientMetadata,
+}
+
+impl ClientRequest for UpdateClient {
+    type Answer = Arc<Client>;
+    const KIND: ClientMessage = ClientMessage::Update;
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let client = Client { metadata: self.metadata, ..actor.existing(&self.id)? };
+        let payload = encode_within_bounds(&client)?;
+        Ok(actor.store(client, payload, |client| client))
+    }
+}
+
+/// Gives a client a new secret; the old one stops working at once.
+pub struct RotateSecret {
+    /// Its name.
+    pub id: ClientId,
+}
+
+impl ClientRequest for RotateSecret {
+    type Answer = (Arc<Client>, ClientSecret);
+    const KIND: ClientMessage = ClientMessage::RotateSecret;
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let secret = actor.random_secret()?;
+        let credential = Credential::Generated(SecretDigest::of(secret.reveal()));
+        let client = Client { credential, ..actor.existing(&self.id)? };
+        let payload = encode_within_bounds(&client)?;
+        Ok(actor.store(client, payload, |client| (client, secret)))
+    }
+}
+
+/// Deletes a client and kills all of its tokens.
+pub struct DeleteClient {
+    /// Its name.
+    pub id: ClientId,
+}
+
+impl ClientRequest for DeleteClient {
+    type Answer = ();
+    const KIND: ClientMessage = ClientMessage::Delete;
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let generation = actor.existing(&self.id)?.generation.saturating_add(1);
+        let payload = encode_deleted(&self.id, generation).map_err(|_| ClientError::TooLarge)?;
+        actor.clients.remove(&self.id);
+        actor.ended.insert(self.id.clone(), generation);
+        let change = Change { kind: KIND_DELETED, payload, effect: Effect::Withdraw(self.id, generation) };
+        Ok(Decision { change: Some(change), answer: () })
+    }
+}
+
+/// Lists clients in the order of their names.
+pub struct ListClients {
+    /// The last name of the page before.
+    pub after: Option<ClientId>,
+    /// The most clients to list.
+    pub limit: usize,
+}
+
+/// A page of [`ListClients`].
+pub struct ClientPage {
+    /// The clients of this page.
+    pub clients: Vec<Arc<Client>>,
+    /// Whether there are more behind the last one.
+    pub has_more: bool,
+}
+
+impl ClientRequest for ListClients {
+    type Answer = ClientPage;
+    const KIND: ClientMessage = ClientMessage::List;
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let after = self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut following = actor.clients.range::<ClientId, _>((after, Bound::Unbounded)).map(|(_, client)| client);
+        let clients = following.by_ref().take(self.limit).cloned().collect();
+        Ok(Decision { change: None, answer: ClientPage { clients, has_more: following.next().is_some() } })
+    }
+}
+
+impl ClientActor {
+    /// An actor that goes on from what the registry holds after recovery.
+    pub fn new(
+        registry: Arc<ClientRegistry>,
+        lane: Lane,
+        clock: Arc<Clock>,
+        random: Arc<dyn SecureRandom + Send + Sync>,
+        metrics: Arc<MessageMetrics<ClientMessage>>,
+    ) -> Self {
+        let clients = registry.all().into_iter().map(|client| (client.id.clone(), client)).collect();
+        Self { clients, ended: HashMap::new(), registry, lane, clock, random, metrics }
+    }
+
+    fn existing(&self, id: &ClientId) -> Result<Client, ClientError> {
+        self.clients.get(id).map(|client| Client::clone(client)).ok_or(ClientError::Unknown)
+    }
+
+    fn new_client(&self, id: ClientId, metadata: ClientMetadata, credential: Credential) -> Client {
+        let in_force = self.registry.generation(&id);
+        let ended = self.ended.get(&id).copied().unwrap_or_default();
+        let generation = ended.max(in_force.value()).saturating_add(1);
+        Client { id, metadata, credential, created_at: self.clock.now(), generation, in_force }
+    }
+
+    fn random_secret(&self) -> Result<ClientSecret, ClientError> {
+        ClientSecret::random(&*self.random).map_err(|_| ClientError::Busy)
+    }
+
+    /// Keeps `client`, and says that `payload` is to be journaled for it.
+    fn store<T>(&mut self, client: Client, payload: AlignedVec, answer: impl FnOnce(Arc<Client>) -> T) -> Decision<T> {
+        let client = Arc::new(client);
+        self.clients.insert(client.id.clone(), Arc::clone(&client));
+        let change = Change { kind: KIND_STORED, payload, effect: Effect::Publish(Arc::clone(&client)) };
+        Decision { change: Some(change), answer: answer(client) }
+    }
+
+    fn append(&mut self, change: Change, reply: impl FnOnce() + Send + 'static) {
+        let registry = Arc::clone(&self.registry);
+        let Change { kind, payload, effect } = change;
+        let entry = Entry { kind, schema: SCHEMA, routing_id: 0, payload };
+        let on_durable = move || {
+            match effect {
+                Effect::Publish(client) => registry.publish(&client),
+                Effect::Withdraw(id, generation) => registry.withdraw(&id, generation),
+            }
+            reply();
+        };
+        self.lane.append(entry, Some(Box::new(on_durable)));
+    }
+}
+
+/// What a request comes to: perhaps a change, and an answer that waits for it.
+pub struct Decision<T> {
+    change: Option<Change>,
+    answer: T,
+}
+
+/// A change that the actor has made and that is to be journaled, and then shown to workers.
+struct Change {
+    kind: u16,
+    payload: AlignedVec,
+    effect: Effect,
+}
+
+enum Effect {
+    Publish(Arc<Client>),
+    Withdraw(ClientId, u64),
+}
+
+fn encode_within_bounds(client: &Client) -> Result<AlignedVec, ClientError> {
+    let payload = encode_stored(client).map_err(|_| ClientError::TooLarge)?;
+    if payload.len() > PAYLOAD_BYTES_MAX { Err(ClientError::TooLarge) } else { Ok(payload) }
+}
+
+impl Actor for ClientActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_CAPACITY);
+    }
+}
+
+/// Requests that may wait. Administration is rare: more than this is somebody's loop.
+const MAILBOX_CAPACITY: usize = 256;
+
+struct Asked<R: ClientRequest> {
+    request: R,
+    answer: oneshot::Sender<Result<R::Answer, ClientError>>,
+}
+
+impl<R: ClientRequest> Message for Asked<R> {
+    type Result = ();
+}
+
+impl<R: ClientRequest> Handler<Asked<R>> for ClientActor {
+    type Result = ();
+
+    /// Decides, appends what was decided, and leaves the answer to the commit that makes it durable. A refusal waits
+    /// likewise, for it may rest on a change that a crash would take back.
+    ///
+    /// A panic may have left a change here that is in no journal, so the process stops; a restart recovers what is durable.
+    fn handle(&mut self, Asked { request, answer }: Asked<R>, _: &mut Self::Context) {
+        let started = self.clock.monotonic();
+        if !self.lane.has_room() {
+            self.metrics.record(R::KIND, self.clock.monotonic().saturating_sub(started), false);
+            let _ = answer.send(Err(ClientError::Busy));
+            return;
+        }
+        let Ok(decided) = catch_unwind(AssertUnwindSafe(|| request.decide(self))) else {
+            tracing::error!("the client actor panicked; the process stops, restart it to recover what is durable");
+            std::process::abort();
+        };
+        let is_ok = decided.is_ok();
+        match decided {
+            Ok(Decision { change: Some(change), answer: value }) => {
+                self.append(change, move || drop(answer.send(Ok(value))));
+            }
+            Ok(Decision { change: None, answer: value }) => {
+                self.lane.reply_when_durable(Box::new(move || drop(answer.send(Ok(value)))));
+            }
+            Err(error) => self.lane.reply_when_durable(Box::new(move || drop(answer.send(Err(error))))),
+        }
+        self.metrics.record(R::KIND, self.clock.monotonic().saturating_sub(started), is_ok);
+    }
+}
+
+/// The requests of [`ClientActor`], as metrics name them.
+#[derive(Clone, Copy, Debug)]
+pub enum ClientMessage {
+    /// [`CreateClient`]
+    Create,
+    /// [`EnsureClient`]
+    Ensure,
+    /// [`UpdateClient`]
+    Update,
+    /// [`RotateSecret`]
+    RotateSecret,
+    /// [`DeleteClient`]
+    Delete,
+    /// [`ListClients`]
+    List,
+}
+
+impl MessageKind for ClientMessage {
+    const NAMES: &'static [&'static str] = &["create", "ensure", "update", "rotate_secret", "delete", "list"];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}

@@ -1,0 +1,77 @@
+//! Where workers find a client, without a lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::client::Client;
+use crate::client::id::ClientId;
+
+/// The generation of a client that is in force: it changes when the client is deleted, and every token of an older one is
+/// dead from then on. 0 is the generation of a client that never was. Never goes back, not even by re-creation.
+#[derive(Debug, Default)]
+pub struct Generation(AtomicU64);
+
+impl Generation {
+    /// The generation in force. Durable: [`ClientRegistry`] is changed only after the commit.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn raise_to(&self, generation: u64) {
+        self.0.fetch_max(generation, Ordering::AcqRel);
+    }
+}
+
+/// The clients as the journal has them: what stands here is durable. Read by every worker, written by
+/// [`ClientActor`](crate::client::actor::ClientActor) alone.
+#[derive(Debug, Default)]
+pub struct ClientRegistry {
+    clients: papaya::HashMap<ClientId, Arc<Client>>,
+    /// Outlives its client, so that a client of the same name starts above it.
+    generations: papaya::HashMap<ClientId, Arc<Generation>>,
+}
+
+impl ClientRegistry {
+    /// The client of that name.
+    #[must_use]
+    pub fn find(&self, client_id: &str) -> Option<Arc<Client>> {
+        self.clients.pin().get(client_id).cloned()
+    }
+
+    /// How many clients there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there is no client.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The generation of a client, there or not.
+    #[must_use]
+    pub fn generation(&self, client_id: &ClientId) -> Arc<Generation> {
+        Arc::clone(self.generations.pin().get_or_insert_with(client_id.clone(), Arc::default))
+    }
+
+    /// Every client, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.clients.pin().values().cloned().collect()
+    }
+
+    /// Shows a client that is durable.
+    pub(super) fn publish(&self, client: &Arc<Client>) {
+        client.in_force.raise_to(client.generation);
+        self.clients.pin().insert(client.id.clone(), Arc::clone(client));
+    }
+
+    /// Takes away a client whose deletion is durable, and kills its tokens.
+    pub(super) fn withdraw(&self, client_id: &ClientId, generation: u64) {
+        self.generation(client_id).raise_to(generation);
+        self.clients.pin().remove(client_id);
+    }
+}

@@ -1,0 +1,241 @@
+//! `/admin/v1/clients`: clients under the member names of RFC 7591, for who holds a bearer token of scope `tessera.admin`, or
+//! can open the Unix socket.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::web::{self, Data, Path, Payload, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use crate::client::Client;
+use crate::client::actor::{ClientError, CreateClient, DeleteClient, ListClients, RotateSecret, UpdateClient, ask};
+use crate::client::id::ClientId;
+use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
+use crate::client::secret::ClientSecret;
+use crate::endpoint::Surface;
+use crate::endpoint::reject::{Rejection, json_response};
+use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, serve};
+use crate::endpoint::service::Worker;
+use crate::oauth::error::{OAuthError, OAuthErrorCode};
+use crate::telemetry::http::Endpoint;
+use crate::token::access_token::TokenReference;
+
+/// The scope that a bearer token must have for the admin API.
+pub(crate) const ADMIN_SCOPE: &str = "tessera.admin";
+
+/// The most clients of one page, and how many there are if the caller does not say.
+const PAGE_CLIENTS_MAX: usize = 1000;
+const PAGE_CLIENTS_USUAL: usize = 100;
+
+/// Who may use the admin API on this address.
+#[derive(Clone, Copy)]
+enum Access {
+    Bearer,
+    Anybody,
+}
+
+pub(super) fn configure(surface: Surface, app: &mut ServiceConfig) {
+    let access = if surface == Surface::Socket { Access::Anybody } else { Access::Bearer };
+    let clients = web::resource("/admin/v1/clients")
+        .app_data(Data::new(access))
+        .route(web::post().to(create))
+        .route(web::get().to(list))
+        .default_service(web::to(super::post_or_get_allowed));
+    let secret = web::resource("/admin/v1/clients/{client_id}/secret")
+        .app_data(Data::new(access))
+        .route(web::post().to(rotate_secret))
+        .default_service(web::to(super::post_allowed));
+    let client = web::resource("/admin/v1/clients/{client_id}")
+        .app_data(Data::new(access))
+        .route(web::get().to(show))
+        .route(web::put().to(update))
+        .route(web::delete().to(delete))
+        .default_service(web::to(super::get_put_or_delete_allowed));
+    app.service(clients).service(secret).service(client);
+}
+
+async fn create(http: HttpRequest, payload: Payload, worker: Data<Worker>, access: Data<Access>) -> HttpResponse {
+    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+        authorize(&request, **access)?;
+        let CreateDocument { client_id, metadata } = read_json(&request)?;
+        let id = client_id.as_deref().map(ClientId::parse).transpose().map_err(|error| invalid_metadata(&error))?;
+        let metadata = ClientMetadata::parse(&metadata)?;
+        let (client, secret) = ask(&request.service.clients, CreateClient { id, metadata }).await?;
+        Ok(json_response(StatusCode::CREATED).body(describe_with_secret(&client, &secret)))
+    })
+    .await
+}
+
+async fn list(http: HttpRequest, payload: Payload, worker: Data<Worker>, access: Data<Access>) -> HttpResponse {
+    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+        authorize(&request, **access)?;
+        let ListQuery { limit, cursor } = Query::<ListQuery>::from_query(request.http.query_string())
+            .map_err(|error| OAuthError::invalid_request(format!("the query may have limit and cursor: {error}")))?
+            .into_inner();
+        let limit = limit.unwrap_or(PAGE_CLIENTS_USUAL);
+        if !(1..=PAGE_CLIENTS_MAX).contains(&limit) {
+            return Err(OAuthError::invalid_request("limit must be a whole number from 1 to 1000").into());
+        }
+        let after = cursor.as_deref().map(ClientId::parse).transpose();
+        let after = after.map_err(|_| OAuthError::invalid_request("cursor must be the next_cursor of a page"))?;
+        let page = ask(&request.service.clients, ListClients { after, limit }).await?;
+        let next_cursor = page.clients.last().filter(|_| page.has_more).map(|client| client.id.as_str());
+        let body =
+            PageDocument { clients: page.clients.iter().map(|client| describe(client, None)).collect(), next_cursor };
+        Ok(json_response(StatusCode::OK).body(serde_json::to_string(&body).unwrap_or_default()))
+    })
+    .await
+}
+
+async fn show(
+    http: HttpRequest,
+    payload: Payload,
+    worker: Data<Worker>,
+    access: Data<Access>,
+    client_id: Path<String>,
+) -> HttpResponse {
+    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+        authorize(&request, **access)?;
+        let client = request.service.registry.find(&client_id).ok_or(ClientError::Unknown)?;
+        Ok(described(&client))
+    })
+    .await
+}
+
+async fn update(
+    http: HttpRequest,
+    payload: Payload,
+    worker: Data<Worker>,
+    access: Data<Access>,
+    client_id: Path<String>,
+) -> HttpResponse {
+    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+        authorize(&request, **access)?;
+        let metadata = ClientMetadata::parse(&read_json(&request)?)?;
+        let client = ask(&request.service.clients, UpdateClient { id: named(&client_id)?, metadata }).await?;
+        Ok(described(&client))
+    })
+    .await
+}
+
+async fn delete(
+    http: HttpRequest,
+    payload: Payload,
+    worker: Data<Worker>,
+    access: Data<Access>,
+    client_id: Path<String>,
+) -> HttpResponse {
+    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+        authorize(&request, **access)?;
+        ask(&request.service.clients, DeleteClient { id: named(&client_id)? }).await?;
+        Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish())
+    })
+    .await
+}
+
+async fn rotate_secret(
+    http: HttpRequest,
+    payload: Payload,
+    worker: Data<Worker>,
+    access: Data<Access>,
+    client_id: Path<String>,
+) -> HttpResponse {
+    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+        authorize(&request, **access)?;
+        let (client, secret) = ask(&request.service.clients, RotateSecret { id: named(&client_id)? }).await?;
+        Ok(json_response(StatusCode::OK).body(describe_with_secret(&client, &secret)))
+    })
+    .await
+}
+
+/// RFC 6750 §2.1: a bearer token of scope [`ADMIN_SCOPE`], in the header alone.
+fn authorize(request: &Arrived<'_>, access: Access) -> Result<(), Rejection> {
+    if matches!(access, Access::Anybody) {
+        return Ok(());
+    }
+    let mut fields = request.headers().get_all(header::AUTHORIZATION);
+    let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Rejection::BearerMissing) };
+    let (scheme, token) = field.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(Rejection::BearerMissing);
+    }
+    let found = match TokenReference::of(token.trim()) {
+        Some(reference) => request.service.shards.find_active(reference, request.now)?,
+        None => None,
+    };
+    let bearer = |code, description| Rejection::Bearer(OAuthError::new(code, description));
+    match found {
+        None => Err(bearer(OAuthErrorCode::InvalidToken, "the bearer token is unknown, expired or revoked")),
+        Some(token) if token.grant.terms().scope.contains(ADMIN_SCOPE) => Ok(()),
+        Some(_) => Err(bearer(OAuthErrorCode::InsufficientScope, "the bearer token lacks the scope tessera.admin")),
+    }
+}
+
+fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Rejection> {
+    request.expect_content("application/json")?;
+    serde_json::from_slice(&request.body).map_err(|error| invalid_metadata(&error).into())
+}
+
+fn invalid_metadata(error: &dyn ToString) -> OAuthError {
+    OAuthError::new(OAuthErrorCode::InvalidClientMetadata, error.to_string())
+}
+
+fn named(client_id: &str) -> Result<ClientId, ClientError> {
+    ClientId::parse(client_id).map_err(|_| ClientError::Unknown)
+}
+
+#[derive(Deserialize)]
+struct CreateDocument {
+    client_id: Option<String>,
+    #[serde(flatten)]
+    metadata: ClientMetadataDocument,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PageDocument<'a> {
+    clients: Vec<ClientDocument<'a>>,
+    /// For the query of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a str>,
+}
+
+/// A client information response (RFC 7591 §3.2.1).
+#[derive(Serialize)]
+struct ClientDocument<'a> {
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+    /// 0: it does not expire. Required beside a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_expires_at: Option<u64>,
+    client_id_issued_at: u64,
+    #[serde(flatten)]
+    metadata: ClientMetadataDocument,
+}
+
+fn describe<'a>(client: &'a Client, secret: Option<&'a ClientSecret>) -> ClientDocument<'a> {
+    ClientDocument {
+        client_id: client.id.as_str(),
+        client_secret: secret.map(ClientSecret::reveal),
+        client_secret_expires_at: secret.map(|_| 0),
+        client_id_issued_at: client.created_at.as_seconds(),
+        metadata: client.metadata.to_document(),
+    }
+}
+
+fn described(client: &Arc<Client>) -> HttpResponse {
+    json_response(StatusCode::OK).body(serde_json::to_string(&describe(client, None)).unwrap_or_default())
+}
+
+fn describe_with_secret(client: &Client, secret: &ClientSecret) -> String {
+    serde_json::to_string(&describe(client, Some(secret))).unwrap_or_default()
+}

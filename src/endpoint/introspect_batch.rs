@@ -1,0 +1,55 @@
+//! `POST /oauth2/introspect/batch`: many tokens in one request, each under the rules of RFC 7662.
+
+use std::borrow::Cow;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+
+use crate::endpoint::client_authentication::authenticate;
+use crate::endpoint::introspect::{RESPONSE_BYTES_USUAL, write_introspection};
+use crate::endpoint::reject::{Rejection, json_response};
+use crate::endpoint::request::{Arrived, serve};
+use crate::endpoint::service::Worker;
+use crate::oauth::error::OAuthError;
+use crate::telemetry::http::Endpoint;
+
+/// The most tokens of one request.
+const TOKENS_MAX: usize = 1000;
+/// The largest body, in bytes: room for 1,000 tokens of 2 KiB.
+const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+pub(super) async fn introspect_batch(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
+    serve(&worker, Endpoint::IntrospectBatch, &http, payload, BODY_BYTES_MAX, async |request| answer(&request)).await
+}
+
+fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
+    request.expect_content("application/json")?;
+    let caller = authenticate(&request.service.registry, request.headers(), None)?;
+    let batch: BatchRequest<'_> = serde_json::from_slice(&request.body)
+        .map_err(|error| OAuthError::invalid_request(format!("the body must be {{'tokens': ['...']}}: {error}")))?;
+    if batch.tokens.len() > TOKENS_MAX {
+        return Err(OAuthError::invalid_request("there are more than 1000 tokens").into());
+    }
+    let mut body = String::with_capacity(RESPONSE_BYTES_USUAL * batch.tokens.len() + 16);
+    body.push_str(r#"{"results":["#);
+    for (number, Token(token)) in batch.tokens.iter().enumerate() {
+        if number > 0 {
+            body.push(',');
+        }
+        write_introspection(request.service, &caller, token, request.now, &mut body)?;
+    }
+    body.push_str("]}");
+    Ok(json_response(StatusCode::OK).body(body))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchRequest<'a> {
+    #[serde(borrow)]
+    tokens: Vec<Token<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Token<'a>(#[serde(borrow)] Cow<'a, str>);

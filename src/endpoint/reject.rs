@@ -1,0 +1,194 @@
+//! The one place where an error becomes a status.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
+
+use crate::client::actor::ClientError;
+use crate::client::metadata::InvalidClientMetadata;
+use crate::oauth::error::{OAuthError, OAuthErrorCode};
+use crate::shard::ShardError;
+
+/// Why a request is not answered as it wished.
+#[derive(Debug)]
+pub(super) enum Rejection {
+    /// An error of the protocol.
+    OAuth(OAuthError),
+    /// The bearer token does not allow this (RFC 6750 §3.1).
+    Bearer(OAuthError),
+    /// No bearer token was sent (RFC 6750 §3: the challenge then names no error).
+    BearerMissing,
+    Shard(ShardError),
+    Client(ClientError),
+    /// The system has no randomness to give.
+    NoRandomness,
+    /// The journal is still being read.
+    NotReady,
+    BodyTooLarge(usize),
+    BodyTimeout,
+    BodyBroken,
+    HeadTooLarge,
+    QueryNotAllowed,
+    UnsupportedMediaType(&'static str),
+    NotFound,
+    MethodNotAllowed(&'static str),
+}
+
+/// How long a client should wait before it tries again, in seconds.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+impl Rejection {
+    pub(super) fn response(&self) -> HttpResponse {
+        let (status, error, description) = self.parts();
+        let mut response = json_response(status);
+        if let Some(challenge) = self.challenge() {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        match self {
+            Self::MethodNotAllowed(allowed) => {
+                response.insert_header((header::ALLOW, *allowed));
+            }
+            Self::BodyTooLarge(_) | Self::BodyTimeout | Self::BodyBroken => {
+                response.force_close();
+            }
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+            }
+            _ => {}
+        }
+        response.body(
+            serde_json::to_string(&ErrorBody { error, error_description: &readable(&description) }).unwrap_or_default(),
+        )
+    }
+
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        let invalid = |status, description: String| (status, "invalid_request", description);
+        let later = |description: String| (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
+        match self {
+            Self::OAuth(error) | Self::Bearer(error) => {
+                (status_of(error.code), error.code.as_str(), error.description.to_string())
+            }
+            Self::BearerMissing => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "this needs an Authorization: Bearer header".to_owned())
+            }
+            Self::Shard(error @ ShardError::NotOwner) => {
+                (StatusCode::BAD_REQUEST, OAuthErrorCode::UnauthorizedClient.as_str(), error.to_string())
+            }
+            Self::Shard(error @ (ShardError::Busy | ShardError::Unavailable)) => later(error.to_string()),
+            Self::Client(error @ ClientError::Unknown) => (StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            Self::Client(error @ ClientError::Exists) => {
+                (StatusCode::CONFLICT, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
+            }
+            Self::Client(error @ ClientError::TooLarge) => {
+                (StatusCode::BAD_REQUEST, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
+            }
+            Self::Client(error @ ClientError::Busy) => later(error.to_string()),
+            Self::NoRandomness => later("the system has no randomness to give".to_owned()),
+            Self::NotReady => later("the server is starting: it reads its journal".to_owned()),
+            Self::BodyTooLarge(bytes_max) => {
+                invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {bytes_max} bytes"))
+            }
+            Self::BodyTimeout => {
+                invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 seconds".to_owned())
+            }
+            Self::BodyBroken => invalid(StatusCode::BAD_REQUEST, "the body ended before its announced end".to_owned()),
+            Self::HeadTooLarge => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                invalid(status, "the request's head is larger than 16384 bytes".to_owned())
+            }
+            Self::QueryNotAllowed => {
+                invalid(StatusCode::BAD_REQUEST, "parameters belong into the body, not into the URL".to_owned())
+            }
+            Self::UnsupportedMediaType(expected) => {
+                let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                invalid(status, format!("the body must be {expected}, without a content encoding"))
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is nothing at this path".to_owned()),
+            Self::MethodNotAllowed(allowed) => {
+                invalid(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {allowed} only"))
+            }
+        }
+    }
+
+    /// RFC 6749 §5.2 and RFC 6750 §3: a 401 says how to authenticate.
+    fn challenge(&self) -> Option<HeaderValue> {
+        match self {
+            Self::OAuth(OAuthError { code: OAuthErrorCode::InvalidClient, .. }) => {
+                Some(HeaderValue::from_static("Basic realm=\"tessera\", charset=\"UTF-8\""))
+            }
+            Self::Bearer(OAuthError { code: OAuthErrorCode::InsufficientScope, .. }) => Some(HeaderValue::from_static(
+                "Bearer realm=\"tessera\", error=\"insufficient_scope\", scope=\"tessera.admin\"",
+            )),
+            Self::Bearer(_) => Some(HeaderValue::from_static("Bearer realm=\"tessera\", error=\"invalid_token\"")),
+            Self::BearerMissing => Some(HeaderValue::from_static("Bearer realm=\"tessera\"")),
+            _ => None,
+        }
+    }
+}
+
+fn status_of(code: OAuthErrorCode) -> StatusCode {
+    match code {
+        OAuthErrorCode::InvalidClient | OAuthErrorCode::InvalidToken => StatusCode::UNAUTHORIZED,
+        OAuthErrorCode::InsufficientScope => StatusCode::FORBIDDEN,
+        OAuthErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        OAuthErrorCode::InvalidRequest
+        | OAuthErrorCode::UnauthorizedClient
+        | OAuthErrorCode::UnsupportedGrantType
+        | OAuthErrorCode::InvalidScope
+        | OAuthErrorCode::InvalidClientMetadata => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// The body of an error (RFC 6749 §5.2).
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    error_description: &'a str,
+}
+
+/// RFC 6749 §5.2 allows `%x20-21 / %x23-5B / %x5D-7E` in a description; what a caller sent may be in it.
+fn readable(description: &str) -> String {
+    let readable = |character| match character {
+        ' ' | '!' | '#'..='[' | ']'..='~' => character,
+        '"' => '\'',
+        _ => '?',
+    };
+    description.chars().take(300).map(readable).collect()
+}
+
+/// The start of a JSON response that nobody may store (RFC 6749 §5.1, RFC 7662 §2.2).
+pub(super) fn json_response(status: StatusCode) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response
+        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    response
+}
+
+/// The `Pragma` that RFC 6749 §5.1 asks for beside `Cache-Control`.
+pub(super) const PRAGMA: (HeaderName, HeaderValue) = (header::PRAGMA, HeaderValue::from_static("no-cache"));
+
+impl From<OAuthError> for Rejection {
+    fn from(error: OAuthError) -> Self {
+        Self::OAuth(error)
+    }
+}
+
+impl From<ShardError> for Rejection {
+    fn from(error: ShardError) -> Self {
+        Self::Shard(error)
+    }
+}
+
+impl From<ClientError> for Rejection {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<InvalidClientMetadata> for Rejection {
+    fn from(error: InvalidClientMetadata) -> Self {
+        Self::OAuth(OAuthError::new(OAuthErrorCode::InvalidClientMetadata, error.to_string()))
+    }
+}

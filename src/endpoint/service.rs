@@ -1,0 +1,74 @@
+//! What the workers share.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use actix::Addr;
+use ring::rand::SecureRandom;
+
+use crate::client::actor::ClientActor;
+use crate::client::registry::ClientRegistry;
+use crate::clock::Clock;
+use crate::grant::Defaults;
+use crate::shard::Shards;
+use crate::telemetry::exposition::Exposition;
+use crate::telemetry::http::WorkerMetrics;
+
+/// Everything that answers requests, once the journal has been read to its end.
+pub struct Service {
+    /// The `iss` of everything.
+    pub issuer: Arc<str>,
+    /// The clients, to read.
+    pub registry: Arc<ClientRegistry>,
+    /// The clients, to change.
+    pub clients: Addr<ClientActor>,
+    /// The tokens.
+    pub shards: Arc<Shards>,
+    /// What is granted when the client does not say otherwise.
+    pub defaults: Defaults,
+    /// Where tokens come from.
+    pub random: Arc<dyn SecureRandom + Send + Sync>,
+    /// The metrics.
+    pub exposition: Exposition,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Service").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Opens once. Before that, every request is answered 503: a revocation may be in the part of the journal that has not been
+/// read yet.
+#[derive(Debug)]
+pub struct Gate {
+    service: OnceLock<Service>,
+    /// The time.
+    pub clock: Arc<Clock>,
+}
+
+impl Gate {
+    /// A closed gate.
+    #[must_use]
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { service: OnceLock::new(), clock }
+    }
+
+    /// Lets requests in. A second call changes nothing.
+    pub fn open(&self, service: Service) {
+        let _ = self.service.set(service);
+    }
+
+    /// The service, if the gate is open.
+    #[must_use]
+    pub fn service(&self) -> Option<&Service> {
+        self.service.get()
+    }
+}
+
+/// What one worker has.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) gate: Arc<Gate>,
+    pub(super) metrics: Arc<WorkerMetrics>,
+}

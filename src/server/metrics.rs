@@ -1,0 +1,157 @@
+//! The metrics of a server, gathered at each scrape.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Unit;
+
+use crate::client::actor::ClientMessage;
+use crate::client::registry::ClientRegistry;
+use crate::journal::JournalMetrics;
+use crate::shard::{ShardView, Shards};
+use crate::telemetry::cell::{Histogram, HistogramTotals};
+use crate::telemetry::exposition::{Exposition, Family, Labels, Points, Scale};
+use crate::telemetry::http::{Endpoint, HttpMetrics, STATUSES};
+use crate::telemetry::message::{MessageKind, MessageMetrics};
+
+/// Everything that counts.
+pub(super) struct Sources {
+    pub(super) http: Arc<HttpMetrics>,
+    pub(super) shards: Arc<Shards>,
+    pub(super) registry: Arc<ClientRegistry>,
+    pub(super) clients: Arc<MessageMetrics<ClientMessage>>,
+    /// `None` with durability `memory`.
+    pub(super) journal: Option<Arc<JournalMetrics>>,
+}
+
+impl Sources {
+    pub(super) fn expose(self) -> Exposition {
+        Exposition::new(move || {
+            let mut families = self.http();
+            families.extend(self.shards());
+            families.extend(self.messages());
+            families.extend(self.journal.iter().flat_map(|journal| journal_families(journal)));
+            let clients = Points::Gauges(vec![(Vec::new(), as_gauge(self.registry.len() as u64))]);
+            families.push(family("clients", "Registered clients", None, clients));
+            families
+        })
+    }
+
+    fn http(&self) -> Vec<Family> {
+        let workers = self.http.workers();
+        let (mut requests, mut durations) = (Vec::new(), Vec::new());
+        for endpoint in Endpoint::ALL {
+            let cells = || workers.iter().filter_map(|worker| worker.cells(endpoint));
+            for (place, status) in STATUSES.iter().enumerate() {
+                let count = cells().filter_map(|cells| cells.by_status.get(place)).map(|count| count.value()).sum();
+                if count > 0 {
+                    let labels = vec![("endpoint", endpoint.name().to_owned()), ("status", status.to_string())];
+                    requests.push((labels, count));
+                }
+            }
+            let totals = totals(cells().map(|cells| &cells.duration));
+            if totals.count() > 0 {
+                durations.push((vec![("endpoint", endpoint.name().to_owned())], totals));
+            }
+        }
+        let durations = Points::Histograms(Scale::Nanoseconds, durations);
+        vec![
+            family("http_requests", "HTTP requests answered", None, Points::Counters(requests)),
+            family("http_request_duration", "From head read to response made", Some(Unit::Seconds), durations),
+        ]
+    }
+
+    fn shards(&self) -> Vec<Family> {
+        let by_shard = |value: fn(&ShardView) -> u64| -> Vec<(Labels, u64)> {
+            let views = self.shards.views().enumerate();
+            views.map(|(number, view)| (vec![("shard", number.to_string())], value(view))).collect()
+        };
+        let gauges = |value| {
+            Points::Gauges(by_shard(value).into_iter().map(|(labels, value)| (labels, as_gauge(value))).collect())
+        };
+        vec![
+            family("shard_mailbox_depth", "Messages that wait", None, gauges(ShardView::mailbox_depth)),
+            family("shard_tokens", "Tokens in memory", None, gauges(|view| view.metrics.tokens.value())),
+            family(
+                "shard_tokens_expired",
+                "Tokens removed after they had expired",
+                None,
+                Points::Counters(by_shard(|view| view.metrics.expired.value())),
+            ),
+            family(
+                "shard_rebuilds",
+                "Rebuilds after a panic",
+                None,
+                Points::Counters(by_shard(|view| view.metrics.rebuilds.value())),
+            ),
+        ]
+    }
+
+    fn messages(&self) -> Vec<Family> {
+        let mut messages = Messages::default();
+        messages.add("client", "0", &self.clients);
+        for (number, view) in self.shards.views().enumerate() {
+            messages.add("shard", &number.to_string(), &view.metrics.messages);
+        }
+        let durations = Points::Histograms(Scale::Nanoseconds, messages.durations);
+        vec![
+            family("actor_messages", "Messages handled", None, Points::Counters(messages.counts)),
+            family("actor_message_errors", "Messages refused", None, Points::Counters(messages.errors)),
+            family("actor_message_duration", "How long a message was handled", Some(Unit::Seconds), durations),
+        ]
+    }
+}
+
+/// Counts and durations of messages by actor, number of the actor and type of message.
+#[derive(Default)]
+struct Messages {
+    counts: Vec<(Labels, u64)>,
+    errors: Vec<(Labels, u64)>,
+    durations: Vec<(Labels, HistogramTotals)>,
+}
+
+impl Messages {
+    fn add<K: MessageKind>(&mut self, actor: &str, number: &str, metrics: &MessageMetrics<K>) {
+        for (message, cells) in metrics.cells() {
+            let labels: Labels =
+                vec![("actor", actor.to_owned()), ("number", number.to_owned()), ("message", message.to_owned())];
+            let totals = totals([&cells.duration]);
+            self.counts.push((labels.clone(), totals.count()));
+            self.errors.push((labels.clone(), cells.errors.value()));
+            self.durations.push((labels, totals));
+        }
+    }
+}
+
+fn journal_families(journal: &JournalMetrics) -> Vec<Family> {
+    let counter = |value| Points::Counters(vec![(Vec::new(), value)]);
+    let gauge = |value| Points::Gauges(vec![(Vec::new(), as_gauge(value))]);
+    let histogram = |scale, cell: &Histogram| Points::Histograms(scale, vec![(Vec::new(), totals([cell]))]);
+    let seconds = |cell| histogram(Scale::Nanoseconds, cell);
+    vec![
+        family("journal_commits", "Group commits", None, counter(journal.commits.value())),
+        family("journal_records", "Records made durable", None, counter(journal.records.value())),
+        family("journal_written", "Bytes written", Some(Unit::Bytes), counter(journal.bytes.value())),
+        family("journal_batch_records", "Records of a commit", None, histogram(Scale::Plain, &journal.batch_records)),
+        family("journal_batch", "Size of a commit", Some(Unit::Bytes), histogram(Scale::Plain, &journal.batch_bytes)),
+        family("journal_sync_duration", "How long a sync took", Some(Unit::Seconds), seconds(&journal.sync_ns)),
+        family("journal_commit_duration", "How long a commit took", Some(Unit::Seconds), seconds(&journal.commit_ns)),
+        family("journal_durable_lsn", "The last durable record", None, gauge(journal.durable_lsn.value())),
+        family("journal_segments", "Segments on disk", None, gauge(journal.segments.value())),
+        family("journal_size", "Journal on disk", Some(Unit::Bytes), gauge(journal.journal_bytes.value())),
+    ]
+}
+
+const fn family(name: &'static str, help: &'static str, unit: Option<Unit>, points: Points) -> Family {
+    Family { name, help, unit, points }
+}
+
+fn totals<'a>(cells: impl IntoIterator<Item = &'a Histogram>) -> HistogramTotals {
+    let mut totals = HistogramTotals::default();
+    cells.into_iter().for_each(|cell| cell.add_to(&mut totals));
+    totals
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are shown, not calculated with")]
+const fn as_gauge(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,358 @@
+//! The actor that owns a shard.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext as _, Context, Handler};
+use rkyv::util::AlignedVec;
+
+use crate::clock::{Clock, UnixTime};
+use crate::journal::{self, Entry, Lane};
+use crate::shard::message::{Issue, IssueToken, Rebuilt, Reply, Revoke, RevokeToken, ShardMessage, Tick};
+use crate::shard::recovery::Rebuild;
+use crate::shard::{ShardError, ShardView};
+use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
+use crate::token::state::ShardState;
+
+/// Owns the tokens of one shard. Applies a change to its own state at once, appends the record with the waiting reply, and
+/// goes on; the commit that makes the record durable answers.
+pub struct Shard {
+    /// `None` while the shard is being rebuilt.
+    state: Option<ShardState>,
+    lane: Lane,
+    view: Arc<ShardView>,
+    clock: Arc<Clock>,
+    early_answers: Option<EarlyAnswers>,
+    rebuild: Option<Rebuild>,
+    rebuild_phase: RebuildPhase,
+    /// When the shard panicked lately.
+    panics: Vec<Duration>,
+}
+
+/// Where the rebuild after a panic stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RebuildPhase {
+    NotNeeded,
+    /// The lane had no room to wait for what was sent before: tried again at every tick.
+    Waiting,
+    Running,
+}
+
+/// This many panics within [`PANIC_WINDOW`] end the process.
+const PANICS_MAX: usize = 3;
+const PANIC_WINDOW: Duration = Duration::from_secs(60);
+
+/// What a shard is made of.
+pub struct ShardParts {
+    /// Its state after recovery.
+    pub state: ShardState,
+    /// Its way to the journal.
+    pub lane: Lane,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// How long a token may be usable before it is durable (durability class `relaxed`); `None` waits for each.
+    pub relaxed_window: Option<Duration>,
+    /// How to make the state anew after a panic; without it a panic ends the process.
+    pub rebuild: Option<Rebuild>,
+}
+
+impl Shard {
+    pub(super) fn new(parts: ShardParts) -> Self {
+        let ShardParts { state, lane, clock, relaxed_window, rebuild } = parts;
+        let view = Arc::new(ShardView::new(state.reader(), lane.durable()));
+        view.metrics.tokens.set(state.tokens() as u64);
+        let early_answers = relaxed_window.map(EarlyAnswers::new);
+        let rebuild_phase = RebuildPhase::NotNeeded;
+        Self { state: Some(state), lane, view, clock, early_answers, rebuild, rebuild_phase, panics: Vec::new() }
+    }
+
+    pub(super) fn view(&self) -> Arc<ShardView> {
+        Arc::clone(&self.view)
+    }
+
+    fn issue(&mut self, token: &IssueToken, reply: Reply) -> Result<(), Refusal> {
+        let (state, payload) = match self.ready(|| encode_issued_token(token)) {
+            Ok(ready) => ready,
+            Err(error) => return Err(Refusal::at_once(error, reply)),
+        };
+        let digest = token.reference.digest;
+        state.issue(digest, token.issued_at, token.expires_at, &token.terms, &token.in_force);
+        let entry = entry(KIND_ISSUED, token.reference.routing_id.0, payload);
+        let now = self.clock.monotonic();
+        let durable = self.lane.durable().value();
+        if self.early_answers.as_mut().is_some_and(|early| early.may_answer(now, durable)) {
+            let sequence = self.lane.append(entry, None);
+            if let Some(early) = &mut self.early_answers {
+                early.note(sequence, now);
+            }
+            let _ = reply.send(Ok(()));
+        } else {
+            self.lane.append(entry, Some(answering(reply, Ok(()))));
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, token: &RevokeToken, reply: Reply) -> Result<(), Refusal> {
+        let digest = token.reference.digest;
+        let sequence = self.lane.appended() + 1;
+        let (state, payload) = match self.ready(|| encode_revoked(digest)) {
+            Ok(ready) => ready,
+            Err(error) => return Err(Refusal::at_once(error, reply)),
+        };
+        let is_live = match state.find(digest) {
+            None => false,
+            Some(known) if *known.client_id != token.caller => {
+                return Err(Refusal::when_durable(ShardError::NotOwner, reply));
+            }
+            Some(known) => !known.is_revoked && token.now.as_seconds_u32() < known.expires_at,
+        };
+        let answer = answering(reply, Ok(()));
+        if is_live {
+            state.revoke(digest, sequence);
+            self.lane.append(entry(KIND_REVOKED, token.reference.routing_id.0, payload), Some(answer));
+        } else {
+            // It was revoked before, perhaps not durably yet: this answer says so too, and waits for it.
+            self.lane.reply_when_durable(answer);
+        }
+        Ok(())
+    }
+
+    /// The state and the encoded record, if there is a state, and room for the record.
+    fn ready(
+        &mut self,
+        encode: impl FnOnce() -> Result<AlignedVec, rkyv::rancor::Error>,
+    ) -> Result<(&mut ShardState, AlignedVec), ShardError> {
+        let state = self.state.as_mut().ok_or(ShardError::Unavailable)?;
+        if !self.lane.has_room() {
+            return Err(ShardError::Busy);
+        }
+        let payload = encode().map_err(|_| ShardError::Busy)?;
+        Ok((state, payload))
+    }
+
+    /// Handles one message, with a step of expiry, and stands up again if it panics.
+    fn handle_with(
+        &mut self,
+        kind: ShardMessage,
+        context: &Context<Self>,
+        handle: impl FnOnce(&mut Self) -> Result<(), Refusal>,
+    ) {
+        self.view.mailbox.fetch_sub(1, Ordering::Relaxed);
+        let started = self.clock.monotonic();
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            let is_ok = handle(self).map_err(|refusal| self.refuse(refusal)).is_ok();
+            self.expire(self.clock.at(started));
+            is_ok
+        }));
+        let is_ok = handled.unwrap_or_else(|_| {
+            self.on_panic(started);
+            self.begin_rebuild(context);
+            false
+        });
+        let duration = self.clock.monotonic().saturating_sub(started);
+        self.view.metrics.messages.record(kind, duration, is_ok);
+    }
+
+    /// A refusal too may rest on a change that a crash would take back, so it waits for what is before it.
+    fn refuse(&mut self, Refusal { error, reply, waits }: Refusal) {
+        if waits {
+            self.lane.reply_when_durable(answering(reply, Err(error)));
+        } else {
+            let _ = reply.send(Err(error));
+        }
+    }
+
+    /// One bounded step of expiry. Answers whether there may be more to do.
+    fn expire(&mut self, now: UnixTime) -> bool {
+        let Some(state) = &mut self.state else { return false };
+        let has_more = state.expire(now.as_seconds_u32());
+        self.view.metrics.tokens.set(state.tokens() as u64);
+        self.view.metrics.expired.set(state.expired());
+        has_more
+    }
+
+    /// The state may be half changed: it is given up, and nobody reads it any more.
+    fn on_panic(&mut self, now: Duration) {
+        self.view.is_available.store(false, Ordering::Release);
+        self.state = None;
+        self.panics.retain(|panic| now.saturating_sub(*panic) < PANIC_WINDOW);
+        self.panics.push(now);
+        if self.panics.len() >= PANICS_MAX || self.rebuild.is_none() {
+            tracing::error!(
+                panics = self.panics.len(),
+                "a shard panicked and cannot be rebuilt; the process stops, restart it to recover what is durable"
+            );
+            std::process::abort();
+        }
+        self.rebuild_phase = RebuildPhase::Waiting;
+        tracing::error!("a shard panicked; it answers 503 until it is rebuilt from the journal");
+    }
+
+    /// Waits until all that was sent is durable, then lets a thread of its own read the journal.
+    fn begin_rebuild(&mut self, context: &Context<Self>) {
+        if self.rebuild_phase != RebuildPhase::Waiting || !self.lane.has_room() {
+            return;
+        }
+        let Some(rebuild) = self.rebuild.clone() else { return };
+        self.rebuild_phase = RebuildPhase::Running;
+        let (actor, view) = (context.address(), Arc::clone(&self.view));
+        self.lane.reply_when_durable(Box::new(move || rebuild.spawn(actor, view)));
+    }
+
+    fn end_rebuild(&mut self, state: ShardState) {
+        self.view.reader.store(Arc::new(state.reader()));
+        self.state = Some(state);
+        self.rebuild_phase = RebuildPhase::NotNeeded;
+        self.view.metrics.rebuilds.set(self.view.metrics.rebuilds.value() + 1);
+        self.view.is_available.store(true, Ordering::Release);
+        tracing::info!("the shard is rebuilt and answers again");
+    }
+}
+
+/// An answer that is no success.
+struct Refusal {
+    error: ShardError,
+    reply: Reply,
+    /// Whether it rests on the state, and so waits until that is durable.
+    waits: bool,
+}
+
+impl Refusal {
+    const fn at_once(error: ShardError, reply: Reply) -> Self {
+        Self { error, reply, waits: false }
+    }
+
+    const fn when_durable(error: ShardError, reply: Reply) -> Self {
+        Self { error, reply, waits: true }
+    }
+}
+
+fn answering(reply: Reply, answer: Result<(), ShardError>) -> journal::Reply {
+    Box::new(move || {
+        // Who asked may have gone away meanwhile.
+        let _ = reply.send(answer);
+    })
+}
+
+fn encode_issued_token(token: &IssueToken) -> Result<AlignedVec, rkyv::rancor::Error> {
+    encode_issued(token.reference.digest, token.issued_at, token.expires_at, &token.terms)
+}
+
+const fn entry(kind: u16, routing_id: u64, payload: AlignedVec) -> Entry {
+    Entry { kind, schema: SCHEMA, routing_id, payload }
+}
+
+/// Whether a token may be answered before it is durable: only while nothing older than the window waits for its commit.
+/// Exact to the millisecond.
+struct EarlyAnswers {
+    window: Duration,
+    /// Sequences that were appended and when, oldest first, at most one per millisecond.
+    pending: VecDeque<(u64, Duration)>,
+}
+
+impl EarlyAnswers {
+    const fn new(window: Duration) -> Self {
+        Self { window, pending: VecDeque::new() }
+    }
+
+    fn may_answer(&mut self, now: Duration, durable: u64) -> bool {
+        while self.pending.front().is_some_and(|(sequence, _)| *sequence <= durable) {
+            self.pending.pop_front();
+        }
+        self.pending.front().is_none_or(|(_, since)| now.saturating_sub(*since) < self.window)
+    }
+
+    fn note(&mut self, sequence: u64, now: Duration) {
+        if self.pending.back().is_none_or(|(_, since)| now.saturating_sub(*since) >= Duration::from_millis(1)) {
+            self.pending.push_back((sequence, now));
+        }
+    }
+}
+
+impl Actor for Shard {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_CAPACITY);
+    }
+}
+
+/// Messages that may wait in a shard's mailbox; one more is refused with 503.
+const MAILBOX_CAPACITY: usize = 4096;
+
+impl Handler<Issue> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Issue { token, reply }: Issue, context: &mut Self::Context) {
+        self.handle_with(ShardMessage::Issue, context, |shard| shard.issue(&token, reply));
+    }
+}
+
+impl Handler<Revoke> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Revoke { token, reply }: Revoke, context: &mut Self::Context) {
+        self.handle_with(ShardMessage::Revoke, context, |shard| shard.revoke(&token, reply));
+    }
+}
+
+impl Handler<Tick> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Tick { now }: Tick, context: &mut Self::Context) {
+        self.begin_rebuild(context);
+        let mut has_more = false;
+        self.handle_with(ShardMessage::Tick, context, |shard| {
+            has_more = shard.expire(now);
+            Ok(())
+        });
+        if has_more {
+            self.view.mailbox.fetch_add(1, Ordering::Relaxed);
+            if context.address().try_send(Tick { now }).is_err() {
+                self.view.mailbox.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Handler<Rebuilt> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Rebuilt { state }: Rebuilt, context: &mut Self::Context) {
+        self.handle_with(ShardMessage::Rebuilt, context, |shard| {
+            shard.end_rebuild(*state);
+            Ok(())
+        });
+    }
+}
+
+#[cfg(test)]
+impl Handler<crate::shard::message::Explode> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::shard::message::Explode, context: &mut Self::Context) {
+        self.handle_with(ShardMessage::Tick, context, |_| panic!("a test made the shard panic"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_early_answer_waits_once_the_disk_is_slower_than_the_window() {
+        let ms = Duration::from_millis;
+        let mut early = EarlyAnswers::new(ms(50));
+        assert!(early.may_answer(ms(0), 1));
+        early.note(2, ms(0));
+        early.note(3, ms(49));
+        assert!(early.may_answer(ms(49), 1));
+        assert!(!early.may_answer(ms(50), 1));
+        assert!(early.may_answer(ms(50), 2));
+        assert!(!early.may_answer(ms(99), 2));
+        assert!(early.may_answer(ms(99), 3));
+    }
+}

@@ -1,0 +1,279 @@
+//! Shards: each owns a part of the tokens, and handles one message at a time.
+//!
+//! Workers read a shard through its [`ShardView`], without a message; what changes a token goes through its mailbox. A token
+//! belongs to the shard that a keyed hash of its routing id names.
+
+pub mod actor;
+pub mod message;
+pub mod recovery;
+
+use std::hash::Hasher as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use actix::dev::ToEnvelope;
+use actix::{Actor as _, Addr, Arbiter};
+use arc_swap::ArcSwap;
+use siphasher::sip::SipHasher13;
+use tokio::sync::oneshot;
+
+use crate::client::id::ClientId;
+use crate::clock::UnixTime;
+use crate::journal::DurableSequence;
+use crate::shard::actor::{Shard, ShardParts};
+use crate::shard::message::{IssueToken, Reply, RevokeToken, ShardMessage};
+use crate::telemetry::cell::Gauge;
+use crate::telemetry::message::MessageMetrics;
+use crate::token::access_token::{RoutingId, TokenReference};
+use crate::token::table::{FoundToken, TokenReader};
+
+/// Finds the shard of a token. Keyed, so that nobody can make tokens that all aim at one actor.
+#[derive(Clone)]
+pub struct Router {
+    key: [u8; 16],
+    shards: u64,
+}
+
+impl Router {
+    /// Spreads tokens over `shards` shards, at least one, by `key`, which is the installation's own.
+    #[must_use]
+    pub fn new(key: [u8; 16], shards: usize) -> Self {
+        Self { key, shards: u64::try_from(shards).unwrap_or(u64::MAX).max(1) }
+    }
+
+    /// The index of the shard that has a routing id.
+    #[must_use]
+    pub fn shard_of(&self, routing_id: RoutingId) -> usize {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write_u64(routing_id.0);
+        let scaled = u128::from(hasher.finish()) * u128::from(self.shards);
+        usize::try_from(scaled >> 64).unwrap_or_default()
+    }
+}
+
+/// Why a shard did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShardError {
+    /// Its mailbox or its lane to the journal is full; nothing was changed.
+    #[error("the shard has too much to do")]
+    Busy,
+    /// It is being rebuilt from the journal, or stopping.
+    #[error("the shard is being rebuilt")]
+    Unavailable,
+    /// The token was issued to another client.
+    #[error("the token was issued to another client")]
+    NotOwner,
+}
+
+/// Everything that is known of one shard outside of its actor.
+pub struct ShardView {
+    reader: ArcSwap<TokenReader>,
+    durable: DurableSequence,
+    is_available: AtomicBool,
+    /// Messages that have been sent and not yet handled.
+    mailbox: AtomicU64,
+    /// What the actor counts.
+    pub metrics: ShardMetrics,
+}
+
+/// What a shard counts of itself.
+#[derive(Debug, Default)]
+pub struct ShardMetrics {
+    /// By type of message.
+    pub messages: Arc<MessageMetrics<ShardMessage>>,
+    /// Tokens in memory.
+    pub tokens: Gauge,
+    /// Tokens removed since the start because they had expired.
+    pub expired: Gauge,
+    /// Rebuilds after a panic.
+    pub rebuilds: Gauge,
+}
+
+impl ShardView {
+    fn new(reader: TokenReader, durable: DurableSequence) -> Self {
+        Self {
+            reader: ArcSwap::from_pointee(reader),
+            durable,
+            is_available: AtomicBool::new(true),
+            mailbox: AtomicU64::new(0),
+            metrics: ShardMetrics::default(),
+        }
+    }
+
+    /// Messages that wait in the mailbox.
+    #[must_use]
+    pub fn mailbox_depth(&self) -> u64 {
+        self.mailbox.load(Ordering::Relaxed)
+    }
+
+    /// A token that is active: known, not expired, not durably revoked, its grant in force.
+    fn find_active(&self, reference: TokenReference, now: UnixTime) -> Result<Option<FoundToken>, ShardError> {
+        let found = self.find(reference)?;
+        Ok(found.filter(|token| now.as_seconds_u32() < token.expires_at))
+    }
+
+    /// A token that would be active if it had not expired.
+    fn find(&self, reference: TokenReference) -> Result<Option<FoundToken>, ShardError> {
+        if !self.is_available.load(Ordering::Acquire) {
+            return Err(ShardError::Unavailable);
+        }
+        let found = self.reader.load().find(reference.digest).map_err(|_| ShardError::Busy)?;
+        Ok(found.filter(|token| !self.is_durably_revoked(token) && token.grant.is_in_force()))
+    }
+
+    /// A revocation counts once it is durable: before that, a crash could take it back after somebody had seen it.
+    fn is_durably_revoked(&self, token: &FoundToken) -> bool {
+        token.revoked != 0 && token.revoked <= self.durable.value()
+    }
+}
+
+/// All shards, for those who send to them and read from them.
+pub struct Shards {
+    router: Router,
+    shards: Box<[ShardHandle]>,
+}
+
+struct ShardHandle {
+    actor: Addr<Shard>,
+    view: Arc<ShardView>,
+}
+
+impl Shards {
+    fn shard(&self, routing_id: RoutingId) -> Result<&ShardHandle, ShardError> {
+        self.shards.get(self.router.shard_of(routing_id)).ok_or(ShardError::Unavailable)
+    }
+
+    /// The views of all shards in their order.
+    pub fn views(&self) -> impl ExactSizeIterator<Item = &ShardView> {
+        self.shards.iter().map(|shard| &*shard.view)
+    }
+
+    /// Looks up a token that is active now. Reads memory: no message, no lock, no wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::Unavailable`] while the shard is being rebuilt, [`ShardError::Busy`] when its writer is in the way.
+    pub fn find_active(&self, reference: TokenReference, now: UnixTime) -> Result<Option<FoundToken>, ShardError> {
+        self.shard(reference.routing_id)?.view.find_active(reference, now)
+    }
+
+    /// Keeps a new token. Answers when it is durable, or as the durability class has it.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::Busy`] or [`ShardError::Unavailable`]; the token is then not acknowledged.
+    pub async fn issue(&self, token: IssueToken) -> Result<(), ShardError> {
+        let shard = self.shard(token.reference.routing_id)?;
+        shard.ask(|reply| message::Issue { token, reply }).await
+    }
+
+    /// Revokes a token of `caller` (RFC 7009 §2.1). Answers when the revocation is durable, whoever made it. A token that is
+    /// not there, or has expired, is as good as revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::NotOwner`], [`ShardError::Busy`] or [`ShardError::Unavailable`]; the token is then as it was.
+    pub async fn revoke(&self, reference: TokenReference, caller: &ClientId, now: UnixTime) -> Result<(), ShardError> {
+        let shard = self.shard(reference.routing_id)?;
+        // Garbage never reaches the actor. What a reader sees as gone is durably so.
+        match shard.view.find_active(reference, now)? {
+            None => Ok(()),
+            Some(token) if token.grant.terms().client_id != *caller => Err(ShardError::NotOwner),
+            Some(_) => {
+                let token = RevokeToken { reference, caller: caller.clone(), now };
+                shard.ask(|reply| message::Revoke { token, reply }).await
+            }
+        }
+    }
+
+    /// Lets every shard remove what has expired. Call it about once a second.
+    pub fn tick(&self, now: UnixTime) {
+        for shard in &self.shards {
+            // A full mailbox is no loss: every message in it makes a step of expiry too.
+            let _ = shard.send(message::Tick { now });
+        }
+    }
+}
+
+/// The shards with their threads.
+pub struct RunningShards {
+    shards: Arc<Shards>,
+    arbiters: Vec<Arbiter>,
+}
+
+impl RunningShards {
+    /// Starts the shards in their order, each on a thread of its own, on the actix system that this is called in.
+    pub fn start(router: Router, parts: impl IntoIterator<Item = ShardParts>) -> Self {
+        let (shards, arbiters) = parts.into_iter().map(start_shard).unzip::<_, _, Vec<_>, Vec<_>>();
+        Self { shards: Arc::new(Shards { router, shards: shards.into_boxed_slice() }), arbiters }
+    }
+
+    /// For those who send to them and read from them.
+    #[must_use]
+    pub fn shards(&self) -> Arc<Shards> {
+        Arc::clone(&self.shards)
+    }
+
+    /// Ends the threads. What was appended goes on to the journal.
+    pub fn stop(self) {
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            let _ = arbiter.join();
+        }
+    }
+}
+
+fn start_shard(parts: ShardParts) -> (ShardHandle, Arbiter) {
+    let arbiter = Arbiter::new();
+    let shard = Shard::new(parts);
+    let view = shard.view();
+    let actor = Shard::start_in_arbiter(&arbiter.handle(), move |_| shard);
+    (ShardHandle { actor, view }, arbiter)
+}
+
+impl ShardHandle {
+    async fn ask<M>(&self, message: impl FnOnce(Reply) -> M) -> Result<(), ShardError>
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        Shard: actix::Handler<M>,
+        actix::Context<Shard>: ToEnvelope<Shard, M>,
+    {
+        let (reply, replied) = oneshot::channel();
+        self.send(message(reply))?;
+        replied.await.unwrap_or(Err(ShardError::Unavailable))
+    }
+
+    fn send<M>(&self, message: M) -> Result<(), ShardError>
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        Shard: actix::Handler<M>,
+        actix::Context<Shard>: ToEnvelope<Shard, M>,
+    {
+        self.view.mailbox.fetch_add(1, Ordering::Relaxed);
+        self.actor.try_send(message).map_err(|error| {
+            self.view.mailbox.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                actix::dev::SendError::Full(_) => ShardError::Busy,
+                actix::dev::SendError::Closed(_) => ShardError::Unavailable,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routing_ids_spread_evenly_and_the_key_decides_where() {
+        let [router, other] = [[7; 16], [8; 16]].map(|key| Router::new(key, 8));
+        let mut counts = [0; 8];
+        let mut moved = 0;
+        for routing_id in (0..8000).map(RoutingId) {
+            counts[router.shard_of(routing_id)] += 1;
+            moved += u32::from(router.shard_of(routing_id) != other.shard_of(routing_id));
+        }
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        assert!((6800..7200).contains(&moved), "{moved}");
+    }
+}

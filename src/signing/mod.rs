@@ -1,0 +1,3 @@
+//! Keys: what derives from the master key.
+
+pub mod derivation;

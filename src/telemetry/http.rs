@@ -1,0 +1,123 @@
+//! What the HTTP workers count.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::telemetry::cell::{Counter, Histogram};
+
+/// Something that is served, as metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /oauth2/token`
+    Token,
+    /// `POST /oauth2/introspect`
+    Introspect,
+    /// `POST /oauth2/introspect/batch`
+    IntrospectBatch,
+    /// `POST /oauth2/revoke`
+    Revoke,
+    /// `GET /.well-known/oauth-authorization-server`
+    Metadata,
+    /// `GET /livez`
+    Livez,
+    /// `GET /readyz`
+    Readyz,
+    /// `GET /metrics`
+    Metrics,
+    /// `/admin/v1/clients`
+    AdminClients,
+    /// Anything else.
+    Other,
+}
+
+impl Endpoint {
+    /// Every endpoint, in the order of its cells.
+    pub const ALL: [Self; 10] = [
+        Self::Token,
+        Self::Introspect,
+        Self::IntrospectBatch,
+        Self::Revoke,
+        Self::Metadata,
+        Self::Livez,
+        Self::Readyz,
+        Self::Metrics,
+        Self::AdminClients,
+        Self::Other,
+    ];
+
+    /// The value of the label `endpoint`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Introspect => "introspect",
+            Self::IntrospectBatch => "introspect_batch",
+            Self::Revoke => "revoke",
+            Self::Metadata => "metadata",
+            Self::Livez => "livez",
+            Self::Readyz => "readyz",
+            Self::Metrics => "metrics",
+            Self::AdminClients => "admin_clients",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The statuses that are counted one by one; any other counts under the last.
+pub const STATUSES: [u16; 16] = [200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 431, 503, 500];
+
+/// What one worker counts of one endpoint. Only the worker's own thread writes it.
+#[derive(Debug, Default)]
+pub struct EndpointCells {
+    /// Requests by status, in the order of [`STATUSES`].
+    pub by_status: [Counter; STATUSES.len()],
+    /// From the request's head read to the response made, in nanoseconds.
+    pub duration: Histogram,
+}
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    endpoints: [EndpointCells; Endpoint::ALL.len()],
+}
+
+impl WorkerMetrics {
+    /// Counts one request.
+    pub fn record(&self, endpoint: Endpoint, status: u16, duration: Duration) {
+        let Some(cells) = self.endpoints.get(endpoint as usize) else { return };
+        let place = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+        if let Some(count) = cells.by_status.get(place) {
+            count.increment();
+        }
+        cells.duration.observe_duration(duration);
+    }
+
+    /// The cells of an endpoint.
+    #[must_use]
+    pub fn cells(&self, endpoint: Endpoint) -> Option<&EndpointCells> {
+        self.endpoints.get(endpoint as usize)
+    }
+}
+
+/// The cells of all workers. Each worker gets its own, so that no two cores write one line of memory.
+#[derive(Debug, Default)]
+pub struct HttpMetrics {
+    workers: Mutex<Vec<Arc<WorkerMetrics>>>,
+}
+
+impl HttpMetrics {
+    /// The cells of one more worker.
+    #[must_use]
+    pub fn worker(&self) -> Arc<WorkerMetrics> {
+        let worker = Arc::new(WorkerMetrics::default());
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&worker));
+        worker
+    }
+
+    /// The cells of every worker so far.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Arc<WorkerMetrics>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

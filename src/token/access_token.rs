@@ -1,0 +1,172 @@
+//! Opaque access tokens: their text.
+//!
+//! ```text
+//! tsr_at_  54 characters                    6 characters
+//! prefix   base64url(routing id ‖ secret)   base64url(CRC-32C of all before)
+//!          8 bytes      32 bytes
+//! ```
+//!
+//! The prefix and the checksum let secret scanners find a leaked token without false alarms. The checksum proves nothing:
+//! a token is known by its digest alone.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SecureRandom;
+use zeroize::Zeroizing;
+
+use crate::token::digest::TokenDigest;
+
+/// An access token in the clear, on its way to its owner. Never printed, zeroed when dropped.
+pub struct AccessToken {
+    text: Zeroizing<String>,
+    reference: TokenReference,
+}
+
+/// What of a presented token finds it: the shard by the routing id, the token by its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenReference {
+    /// Which shard has it.
+    pub routing_id: RoutingId,
+    /// Which token it is.
+    pub digest: TokenDigest,
+}
+
+/// The first 64 random bits of a token, which choose its shard. All tokens of one grant share them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RoutingId(pub u64);
+
+const PREFIX: &str = "tsr_at_";
+const ROUTING_BYTES: usize = 8;
+const BODY_BYTES: usize = ROUTING_BYTES + 32;
+const BODY_CHARACTERS: usize = 54;
+const CHECKSUM_CHARACTERS: usize = 6;
+const TOKEN_CHARACTERS: usize = PREFIX.len() + BODY_CHARACTERS + CHECKSUM_CHARACTERS;
+
+impl AccessToken {
+    /// A new token of 64 + 256 random bits.
+    ///
+    /// # Errors
+    ///
+    /// [`ring::error::Unspecified`] when the system has no randomness to give.
+    pub fn random(random: &dyn SecureRandom) -> Result<Self, ring::error::Unspecified> {
+        let mut body = Zeroizing::new([0_u8; BODY_BYTES]);
+        random.fill(body.as_mut())?;
+        let mut text = Zeroizing::new(String::with_capacity(TOKEN_CHARACTERS));
+        text.push_str(PREFIX);
+        URL_SAFE_NO_PAD.encode_string(*body, &mut text);
+        let checksum = checksum(&text);
+        text.push_str(as_text(&checksum));
+        let reference = TokenReference { routing_id: RoutingId::of(&body), digest: TokenDigest::of(&text) };
+        Ok(Self { text, reference })
+    }
+
+    /// The text of it, to be given to its owner and to nobody else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// What it will be found by.
+    #[must_use]
+    pub const fn reference(&self) -> TokenReference {
+        self.reference
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AccessToken(..)")
+    }
+}
+
+impl TokenReference {
+    /// Where a presented text would be found, if it is a token at all. `None` for a text that we never made.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        if text.len() != TOKEN_CHARACTERS || !text.starts_with(PREFIX) {
+            return None;
+        }
+        let (checked, presented) = text.split_at_checked(TOKEN_CHARACTERS - CHECKSUM_CHARACTERS)?;
+        if presented.as_bytes() != checksum(checked) {
+            return None;
+        }
+        let mut body = [0_u8; BODY_BYTES];
+        let decoded = URL_SAFE_NO_PAD.decode_slice(checked.get(PREFIX.len()..)?, &mut body);
+        (decoded == Ok(BODY_BYTES)).then(|| Self { routing_id: RoutingId::of(&body), digest: TokenDigest::of(text) })
+    }
+}
+
+impl RoutingId {
+    fn of(body: &[u8; BODY_BYTES]) -> Self {
+        let (routing, _) = body.split_first_chunk::<ROUTING_BYTES>().unwrap_or((&[0; ROUTING_BYTES], &[]));
+        Self(u64::from_le_bytes(*routing))
+    }
+}
+
+fn checksum(text: &str) -> [u8; CHECKSUM_CHARACTERS] {
+    let mut characters = [0; CHECKSUM_CHARACTERS];
+    let encoded = URL_SAFE_NO_PAD.encode_slice(crc32c::crc32c(text.as_bytes()).to_le_bytes(), &mut characters);
+    debug_assert_eq!(encoded, Ok(CHECKSUM_CHARACTERS), "4 bytes are 6 characters");
+    characters
+}
+
+fn as_text(characters: &[u8]) -> &str {
+    std::str::from_utf8(characters).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> AccessToken {
+        AccessToken::random(&ring::rand::SystemRandom::new()).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_found_by_what_it_was_minted_with() {
+        let token = token();
+        assert_eq!(token.reveal().len(), 67);
+        assert_eq!(TokenReference::of(token.reveal()), Some(token.reference()));
+    }
+
+    #[test]
+    fn a_text_that_we_never_made_is_nothing() {
+        let token = token();
+        let text = token.reveal();
+        for cut in 0..text.len() {
+            assert_eq!(TokenReference::of(&text[..cut]), None, "cut at {cut}");
+        }
+        for position in 0..text.len() {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes[position] ^= 1;
+            let changed = String::from_utf8(bytes).unwrap();
+            assert_eq!(TokenReference::of(&changed), None, "bit flipped at {position}");
+        }
+        for changed in [format!("{text}A"), format!(" {text}"), format!("{text}="), String::new(), "é".repeat(40)] {
+            assert_eq!(TokenReference::of(&changed), None, "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_decodes_to_the_same_bytes_is_another_text() {
+        // 54 characters hold 4 bits more than 40 bytes: with the checksum made anew, only the decoder can refuse them.
+        let token = token();
+        let mut bytes = token.reveal().as_bytes()[..PREFIX.len() + BODY_CHARACTERS].to_vec();
+        *bytes.last_mut().unwrap() = match bytes.last().unwrap() {
+            b'A' => b'B',
+            b'Q' => b'R',
+            b'g' => b'h',
+            _ => b'x',
+        };
+        let checked = String::from_utf8(bytes).unwrap();
+        let forged = format!("{checked}{}", as_text(&checksum(&checked)));
+        assert_eq!(TokenReference::of(&forged), None);
+    }
+
+    #[test]
+    fn a_token_does_not_print() {
+        assert_eq!(format!("{:?}", token()), "AccessToken(..)");
+    }
+}

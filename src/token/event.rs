@@ -1,0 +1,186 @@
+//! What the journal holds of a token. Events carry the whole state, so that replaying one twice changes nothing.
+
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+use rkyv::with::InlineAsBox;
+use rkyv::{Archive, Serialize};
+
+use crate::token::digest::TokenDigest;
+use crate::token::grant::GrantTerms;
+
+/// The `kind` of a journal record of an issued token. Kinds 16 to 31 are this room's.
+pub const KIND_ISSUED: u16 = 16;
+/// The `kind` of a journal record of a revoked token.
+pub const KIND_REVOKED: u16 = 17;
+/// The newest `schema` of both.
+pub const SCHEMA: u16 = 1;
+
+/// A token was issued.
+#[derive(Archive, Serialize)]
+struct TokenIssued<'a> {
+    digest: [u8; 16],
+    issued_at: u32,
+    expires_at: u32,
+    client_generation: u64,
+    #[rkyv(with = InlineAsBox)]
+    client_id: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    scope: &'a str,
+    audience: Vec<String>,
+}
+
+/// A token was revoked.
+#[derive(Archive, Serialize)]
+struct TokenRevoked {
+    digest: [u8; 16],
+}
+
+/// A record as the state machine takes it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TokenEvent<'a> {
+    /// A token was issued.
+    Issued {
+        /// Which token.
+        digest: TokenDigest,
+        /// When, in seconds since the epoch.
+        issued_at: u32,
+        /// When it expires, in seconds since the epoch.
+        expires_at: u32,
+        /// What was granted, and to whom.
+        terms: TermsView<'a>,
+    },
+    /// A token was revoked.
+    Revoked {
+        /// Which token.
+        digest: TokenDigest,
+    },
+}
+
+/// The terms of a grant as a record holds them.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct TermsView<'a> {
+    /// See [`GrantTerms::client_id`].
+    pub client_id: &'a str,
+    /// See [`GrantTerms::client_generation`].
+    pub client_generation: u64,
+    /// See [`GrantTerms::scope`].
+    pub scope: &'a str,
+    /// See [`GrantTerms::audience`].
+    pub audience: Vec<&'a str>,
+}
+
+impl TermsView<'_> {
+    /// Whether these are those terms.
+    pub(super) fn describes(&self, terms: &GrantTerms) -> bool {
+        self.client_id == terms.client_id.as_str()
+            && self.client_generation == terms.client_generation
+            && self.scope == terms.scope.as_str()
+            && self.audience.iter().copied().eq(terms.audience.members())
+    }
+}
+
+/// A record that cannot be read although its bytes are what was written: of a newer version, or a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("token record of kind {kind}, schema {schema} cannot be read: {reason}; start the version that wrote it")]
+pub struct UnreadableRecord {
+    kind: u16,
+    schema: u16,
+    reason: String,
+}
+
+/// The payload of a record of an issued token.
+///
+/// # Errors
+///
+/// None in practice: rkyv's signature has one.
+pub fn encode_issued(
+    digest: TokenDigest,
+    issued_at: u32,
+    expires_at: u32,
+    terms: &GrantTerms,
+) -> Result<AlignedVec, rancor::Error> {
+    rkyv::to_bytes(&TokenIssued {
+        digest: *digest.as_bytes(),
+        issued_at,
+        expires_at,
+        client_generation: terms.client_generation,
+        client_id: terms.client_id.as_str(),
+        scope: terms.scope.as_str(),
+        audience: terms.audience.members().map(str::to_owned).collect(),
+    })
+}
+
+/// The payload of a record of a revoked token.
+///
+/// # Errors
+///
+/// None in practice: rkyv's signature has one.
+pub fn encode_revoked(digest: TokenDigest) -> Result<AlignedVec, rancor::Error> {
+    rkyv::to_bytes(&TokenRevoked { digest: *digest.as_bytes() })
+}
+
+impl<'a> TokenEvent<'a> {
+    /// Reads a record. `None` for a kind that is another room's.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableRecord`] when the record is ours and cannot be read. Nothing may be skipped: the caller refuses to start.
+    pub fn decode(kind: u16, schema: u16, payload: &'a [u8]) -> Result<Option<Self>, UnreadableRecord> {
+        let unreadable = |reason: &dyn ToString| UnreadableRecord { kind, schema, reason: reason.to_string() };
+        if !matches!(kind, KIND_ISSUED | KIND_REVOKED) {
+            return Ok(None);
+        }
+        if schema != SCHEMA {
+            return Err(unreadable(&"unknown schema"));
+        }
+        if kind == KIND_REVOKED {
+            let revoked =
+                rkyv::access::<ArchivedTokenRevoked, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
+            return Ok(Some(Self::Revoked { digest: TokenDigest::from_bytes(revoked.digest) }));
+        }
+        let issued =
+            rkyv::access::<ArchivedTokenIssued<'_>, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
+        Ok(Some(Self::Issued {
+            digest: TokenDigest::from_bytes(issued.digest),
+            issued_at: issued.issued_at.to_native(),
+            expires_at: issued.expires_at.to_native(),
+            terms: TermsView {
+                client_id: &issued.client_id,
+                client_generation: issued.client_generation.to_native(),
+                scope: &issued.scope,
+                audience: issued.audience.iter().map(|member| member.as_str()).collect(),
+            },
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::grant::tests::terms;
+
+    const DIGEST: TokenDigest = TokenDigest::from_bytes(*b"0123456789abcdef");
+
+    #[test]
+    fn an_event_survives_the_round_trip() {
+        let payload = encode_issued(DIGEST, 5, 6, &terms("read write")).unwrap();
+        let terms = TermsView {
+            client_id: "app",
+            client_generation: 0,
+            scope: "read write",
+            audience: vec!["https://api.example"],
+        };
+        let expected = TokenEvent::Issued { digest: DIGEST, issued_at: 5, expires_at: 6, terms };
+        assert_eq!(TokenEvent::decode(KIND_ISSUED, SCHEMA, &payload).unwrap(), Some(expected));
+        let payload = encode_revoked(DIGEST).unwrap();
+        let expected = TokenEvent::Revoked { digest: DIGEST };
+        assert_eq!(TokenEvent::decode(KIND_REVOKED, SCHEMA, &payload).unwrap(), Some(expected));
+    }
+
+    #[test]
+    fn a_record_of_another_room_is_left_alone_and_an_unknown_schema_is_not_skipped() {
+        assert_eq!(TokenEvent::decode(1, 1, &[]).unwrap(), None);
+        assert!(TokenEvent::decode(KIND_REVOKED, 2, &encode_revoked(DIGEST).unwrap()).is_err());
+        assert!(TokenEvent::decode(KIND_ISSUED, SCHEMA, &[0; 16]).is_err());
+    }
+}

@@ -1,0 +1,20 @@
+//! Tokens: what a shard knows of them, as a state machine without threads, I/O or a clock.
+//!
+//! A token's text is minted and read in [`access_token`]; everything else knows it by its [`digest::TokenDigest`].
+//! [`state::ShardState`] is what a shard owns; [`table::TokenReader`] is what others may read of it meanwhile.
+
+pub mod access_token;
+pub mod digest;
+pub mod event;
+mod expiry;
+pub mod grant;
+mod slot;
+pub mod state;
+pub mod table;
+
+/// The atomics of [`slot`]; its loom test puts loom's in their place.
+mod sync {
+    pub(super) use std::hint::spin_loop;
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(super) use std::thread::yield_now;
+}

@@ -1,0 +1,243 @@
+//! What a shard knows: its tokens, their grants, and when they expire.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use crate::client::id::ClientId;
+use crate::client::registry::{ClientRegistry, Generation};
+use crate::oauth::audience::Audience;
+use crate::oauth::scope::Scope;
+use crate::token::digest::TokenDigest;
+use crate::token::event::{TermsView, TokenEvent};
+use crate::token::expiry::ExpiryBuckets;
+use crate::token::grant::{GrantBook, GrantTerms};
+use crate::token::slot::SlotData;
+use crate::token::table::{Home, TokenReader, TokenTable};
+
+/// The state of a shard. Changed by events in their order, live and at recovery alike.
+pub struct ShardState {
+    table: TokenTable,
+    grants: GrantBook,
+    expiry: ExpiryBuckets,
+    expired: u64,
+}
+
+/// What a shard knows of a token, for the decision to revoke it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KnownToken<'a> {
+    /// The client that it was issued to.
+    pub client_id: &'a ClientId,
+    /// When it expires, in seconds since the epoch.
+    pub expires_at: u32,
+    /// Whether it is revoked, durably or not yet.
+    pub is_revoked: bool,
+}
+
+impl ShardState {
+    /// A shard without tokens. `issuer` is the `iss` that its tokens are introspected with.
+    #[must_use]
+    pub fn new(issuer: Arc<str>) -> Self {
+        Self { table: TokenTable::new(), grants: GrantBook::new(issuer), expiry: ExpiryBuckets::default(), expired: 0 }
+    }
+
+    /// What other threads may read of it, now and after every later change.
+    #[must_use]
+    pub fn reader(&self) -> TokenReader {
+        self.table.reader(self.grants.directory())
+    }
+
+    /// How many tokens it holds.
+    #[must_use]
+    pub const fn tokens(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How many tokens have been removed because they had expired.
+    #[must_use]
+    pub const fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// A token, as this shard knows it.
+    #[must_use]
+    pub fn find(&self, digest: TokenDigest) -> Option<KnownToken<'_>> {
+        let data = self.table.find(digest)?;
+        let client_id = &self.grants.terms(data.grant_id)?.client_id;
+        Some(KnownToken { client_id, expires_at: data.expires_at, is_revoked: data.revoked != 0 })
+    }
+
+    /// A token is there from now on. One that is there already stays as it is.
+    pub fn issue(
+        &mut self,
+        digest: TokenDigest,
+        issued_at: u32,
+        expires_at: u32,
+        terms: &Arc<GrantTerms>,
+        in_force: &Arc<Generation>,
+    ) {
+        let grant_id = self.grants.hold(terms, in_force);
+        let data = SlotData { digest: digest.words(), grant_id, issued_at, expires_at, revoked: 0 };
+        if self.table.insert(data) {
+            self.expiry.push(expires_at, Home::packed(data.digest));
+        } else {
+            self.grants.release(grant_id);
+        }
+    }
+
+    /// A token is revoked from `sequence` on, which is not 0. Nothing happens to one that is not there, or is revoked.
+    pub fn revoke(&mut self, digest: TokenDigest, sequence: u64) {
+        self.table.revoke(digest, sequence);
+    }
+
+    /// Removes some tokens that have expired: one bounded step, which leaves the rest to the next. Answers whether there may
+    /// be a rest.
+    pub fn expire(&mut self, now: u32) -> bool {
+        let Some(homes) = self.expiry.pop_due(now) else { return false };
+        for home in &homes {
+            let grants = &mut self.grants;
+            let removed = self.table.remove_expired(*home, now, |grant_id| grants.release(grant_id));
+            self.expired += removed as u64;
+        }
+        true
+    }
+}
+
+/// Builds the state of a shard from the journal's events.
+pub struct Replay {
+    state: ShardState,
+    registry: Arc<ClientRegistry>,
+    /// Terms that have been made already, by the hash of what a record says of them.
+    terms: HashMap<u64, MadeTerms>,
+    hasher: RandomState,
+    /// A token that had expired by then is left out.
+    now: u32,
+}
+
+/// The sequence of everything that a replay brings: it is durable.
+pub const RECOVERED_SEQUENCE: u64 = 1;
+
+#[derive(Clone)]
+struct MadeTerms {
+    terms: Arc<GrantTerms>,
+    in_force: Arc<Generation>,
+}
+
+/// A record whose bytes are what was written, and whose text is not what we would write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a token record holds a {0} that is not valid; start the version that wrote it")]
+pub struct InvalidRecord(&'static str);
+
+impl Replay {
+    /// A replay that begins with nothing.
+    #[must_use]
+    pub fn new(issuer: Arc<str>, registry: Arc<ClientRegistry>, now: u32) -> Self {
+        let state = ShardState::new(issuer);
+        Self { state, registry, terms: HashMap::new(), hasher: RandomState::new(), now }
+    }
+
+    /// Applies the next event of this shard.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRecord`]: nothing may be skipped, so the caller refuses to start.
+    pub fn apply(&mut self, event: &TokenEvent<'_>) -> Result<(), InvalidRecord> {
+        match event {
+            TokenEvent::Revoked { digest } => self.state.revoke(*digest, RECOVERED_SEQUENCE),
+            TokenEvent::Issued { expires_at, .. } if *expires_at <= self.now => {}
+            TokenEvent::Issued { digest, issued_at, expires_at, terms } => {
+                let made = self.terms(terms)?;
+                self.state.issue(*digest, *issued_at, *expires_at, &made.terms, &made.in_force);
+            }
+        }
+        Ok(())
+    }
+
+    /// The state after the last event.
+    #[must_use]
+    pub fn finish(self) -> ShardState {
+        self.state
+    }
+
+    fn terms(&mut self, view: &TermsView<'_>) -> Result<MadeTerms, InvalidRecord> {
+        let key = self.hasher.hash_one(view);
+        if let Some(made) = self.terms.get(&key).filter(|made| view.describes(&made.terms)) {
+            return Ok(made.clone());
+        }
+        let client_id = ClientId::parse(view.client_id).map_err(|_| InvalidRecord("client_id"))?;
+        let in_force = self.registry.generation(&client_id);
+        let terms = Arc::new(GrantTerms {
+            client_id,
+            client_generation: view.client_generation,
+            scope: Scope::parse(view.scope).map_err(|_| InvalidRecord("scope"))?,
+            audience: Audience::parse(view.audience.iter().copied()).map_err(|_| InvalidRecord("audience"))?,
+        });
+        let made = MadeTerms { terms, in_force };
+        self.terms.insert(key, made.clone());
+        Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
+    use crate::token::grant::tests::terms;
+
+    fn digest(number: u32) -> TokenDigest {
+        TokenDigest::of(&number.to_string())
+    }
+
+    fn state_with(tokens: u32, expires_at: u32) -> ShardState {
+        let mut state = ShardState::new(Arc::from("https://as.example"));
+        for number in 0..tokens {
+            state.issue(digest(number), 0, expires_at, &terms("read"), &Arc::default());
+        }
+        state
+    }
+
+    #[test]
+    fn expired_tokens_leave_in_bounded_steps_and_take_their_grant_with_them() {
+        let mut state = state_with(5000, 100);
+        state.issue(digest(9999), 0, 1000, &terms("write"), &Arc::default());
+        assert!(!state.expire(100), "the bucket is not wholly past");
+        let mut steps = 0;
+        while state.expire(200) {
+            steps += 1;
+        }
+        assert!(steps >= 10, "{steps} steps");
+        assert_eq!((state.tokens(), state.expired()), (1, 5000));
+        assert!(state.find(digest(1)).is_none());
+        assert!(state.reader().find(digest(1)).unwrap().is_none());
+        assert_eq!(state.reader().find(digest(9999)).unwrap().unwrap().grant.terms().scope.as_str(), "write");
+    }
+
+    #[test]
+    fn a_token_is_revoked_once() {
+        let mut state = state_with(1, 100);
+        state.revoke(digest(0), 7);
+        state.revoke(digest(0), 8);
+        state.issue(digest(0), 0, 100, &terms("read"), &Arc::default());
+        assert_eq!(state.reader().find(digest(0)).unwrap().unwrap().revoked, 7);
+        assert!(state.find(digest(0)).unwrap().is_revoked);
+    }
+
+    #[test]
+    fn replaying_twice_is_replaying_once() {
+        let registry = Arc::new(ClientRegistry::default());
+        let mut replay = Replay::new(Arc::from("i"), registry, 50);
+        let issued = [(0, 100), (1, 100), (2, 50)]
+            .map(|(number, expires_at)| encode_issued(digest(number), 1, expires_at, &terms("read")).unwrap());
+        let revoked = encode_revoked(digest(1)).unwrap();
+        for _ in 0..2 {
+            for payload in &issued {
+                replay.apply(&TokenEvent::decode(KIND_ISSUED, SCHEMA, payload).unwrap().unwrap()).unwrap();
+            }
+            replay.apply(&TokenEvent::decode(KIND_REVOKED, SCHEMA, &revoked).unwrap().unwrap()).unwrap();
+        }
+        let state = replay.finish();
+        assert_eq!(state.tokens(), 2, "the one that had expired is left out");
+        let revoked = |number| state.reader().find(digest(number)).unwrap().map(|found| found.revoked);
+        assert_eq!([revoked(0), revoked(1), revoked(2)], [Some(0), Some(RECOVERED_SEQUENCE), None]);
+    }
+}
