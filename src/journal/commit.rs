@@ -157,7 +157,10 @@ impl Committer {
 
     /// Goes over to the spare. All blocks before are durable, and the header of the new segment says so.
     fn rotate(&mut self) -> Result<(), JournalError> {
-        let (spare, length_bytes) = lock(&self.spare).take()?;
+        let preparing = Arc::clone(&self.spare);
+        // Locked until the file has another name: the spare thread would begin the next one under the old.
+        let mut preparing = lock(&preparing);
+        let (spare, length_bytes) = preparing.take()?;
         let before = &self.active.entry.header;
         let header = SegmentHeader {
             segment_id: before.segment_id + 1,
@@ -170,6 +173,7 @@ impl Committer {
         spare.write_at(&page, 0)?;
         spare.sync_data()?;
         let file = self.shared.directory.publish(spare, header.name().to_string())?;
+        drop(preparing);
         let end = Waypoint { lsn: header.first_lsn, offset: page.len() as u64, previous: mac };
         let entry = Arc::new(SegmentEntry::new(header, length_bytes, end));
         self.active = Active { file, entry: Arc::clone(&entry), end };
@@ -396,6 +400,17 @@ mod tests {
             assert!(rig.payloads().into_iter().eq((0..50).map(|number| vec![number; 3000])));
             assert_eq!(disk.segments().len(), 4);
         }
+    }
+
+    #[test]
+    fn a_spare_that_is_taken_half_done_is_not_begun_anew_under_its_name() {
+        let mut rig = Rig::open(&SimDisk::new()).unwrap();
+        let spare = Arc::clone(&rig.committer.spare);
+        rig.disk.interrupt_renames(move || drop(spare.try_lock().map(|mut spare| spare.step())));
+        for number in 0..20_u8 {
+            rig.commit_one(&[number]);
+        }
+        assert_eq!(Rig::open(&rig.disk.synced()).unwrap().payloads().len(), 20);
     }
 
     #[test]

@@ -364,6 +364,26 @@ mod tests {
     }
 
     #[test]
+    fn a_defect_says_which_part_is_damaged() {
+        let good = sealed(&[b"payload"]);
+        let mac = 80 + 32;
+        let parts = [
+            (0, Defect::Magic),
+            (8, Defect::HeaderChecksum),
+            (79, Defect::HeaderChecksum),
+            (97, Defect::PayloadChecksum),
+            (mac, Defect::Mac),
+            (mac + 16, Defect::Padding),
+        ];
+        for (position, defect) in parts {
+            let mut bytes = good.as_slice().to_vec();
+            bytes[position] ^= 1;
+            assert_eq!(read(&bytes).err(), Some(defect), "byte {position}");
+        }
+        assert_eq!(read(&[0; PAGE_BYTES]).err(), Some(Defect::Empty));
+    }
+
+    #[test]
     fn a_block_does_not_verify_with_another_key() {
         let buffer = sealed(&[b"payload"]);
         let header = BlockHeader::parse(buffer.as_slice()).unwrap();

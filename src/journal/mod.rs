@@ -284,7 +284,8 @@ pub(crate) fn open_without_threads(
     Ok((committer, lanes, ground.recovered))
 }
 
-/// An open journal. Its threads end when all [`Lane`]s are gone, whether it is closed or dropped.
+/// An open journal. Its threads end some time after all [`Lane`]s are gone, whether it is dropped or not; [`Journal::close`]
+/// waits for them, which a test that removes the directory must do: a journal whose directory is gone aborts the process.
 pub struct Journal {
     shared: Arc<Shared>,
     commit_thread: JoinHandle<Option<Committer>>,

@@ -163,3 +163,55 @@ impl<'a> Window<'a> {
 }
 
 const WINDOW_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixTime;
+    use crate::journal::frame::{BlockBuffer, BlockPlace};
+    use crate::journal::sim::{SimDisk, entry, keys};
+    use std::sync::Arc;
+
+    /// A well-made block in a place that differs from its right one by `change`.
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut BlockPlace), expected: Option<Defect>) {
+        let (lsn, high_water) = (Lsn::new(5), UnixTime::default());
+        let segment = SegmentHeader {
+            instance: [0; 16],
+            segment_id: 2,
+            epoch: 3,
+            first_lsn: lsn,
+            created_at: high_water,
+            previous: Mac::default(),
+        };
+        let start = Waypoint { lsn, offset: 0, previous: Mac([9; 16]) };
+        let mut place = BlockPlace {
+            segment_id: 2,
+            epoch: 3,
+            first_lsn: lsn,
+            durable_lsn: Lsn::new(4),
+            high_water,
+            previous: start.previous,
+        };
+        change(&mut place);
+        let mut block = BlockBuffer::new();
+        block.push(&entry(1, b"x"));
+        block.seal(place, &keys());
+        let disk = SimDisk::new();
+        disk.put("a", block.as_slice().to_vec());
+        let file = crate::journal::file::Directory::new(Arc::new(disk)).open("a").unwrap();
+        let keys = keys();
+        let mut cursor = Cursor::new(&file, &keys, segment, start, PAGE_BYTES as u64);
+        assert_eq!(cursor.step().unwrap().err(), expected);
+        assert_eq!(cursor.at() == start, expected.is_some());
+    }
+
+    #[test]
+    fn a_block_counts_only_in_its_own_place() {
+        check(|_| {}, None);
+        check(|place| place.segment_id = 1, Some(Defect::Segment));
+        check(|place| place.epoch = 4, Some(Defect::Segment));
+        check(|place| place.first_lsn = Lsn::new(6), Some(Defect::Lsn));
+        check(|place| place.previous = Mac([8; 16]), Some(Defect::Chain));
+    }
+}

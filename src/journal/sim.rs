@@ -17,6 +17,9 @@ pub(crate) struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
+/// Plays another thread that runs in the middle of something.
+type Interruption = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Clone, Default)]
 struct State {
     files: Vec<Content>,
@@ -28,6 +31,7 @@ struct State {
     faults: Faults,
     operations: u64,
     locked: bool,
+    before_rename: Option<Interruption>,
 }
 
 #[derive(Clone, Default)]
@@ -104,6 +108,11 @@ impl SimDisk {
     /// All files together may grow to this length.
     pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
         lock(&self.state).capacity_bytes = bytes;
+    }
+
+    /// Runs `interruption` before every rename.
+    pub(crate) fn interrupt_renames(&self, interruption: impl Fn() + Send + Sync + 'static) {
+        lock(&self.state).before_rename = Some(Arc::new(interruption));
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -265,6 +274,8 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let interruption = lock(&self.state).before_rename.clone();
+        interruption.iter().for_each(|interrupt| interrupt());
         let mut state = lock(&self.state);
         let file = state.file(from)?;
         let outcome = state.operate();

@@ -299,6 +299,7 @@ mod tests {
         // An open writes HEAD, and so does a close.
         let reopened = Rig::open(&three_blocks()).unwrap();
         check_corrupt(&flipped(&reopened.disk.synced(), 0, last), block_offset(2), (3, 3));
+        check_corrupt(&flipped(&reopened.disk.synced(), 0, block_offset(1) + 100), block_offset(1), (2, 2));
         let mut rig = Rig::open(&three_blocks()).unwrap();
         rig.commit_one(b"four");
         let mut marked = Rig::open(&three_blocks()).unwrap();
@@ -316,6 +317,49 @@ mod tests {
         let error = Rig::open_with(&three_blocks(), options()).err().unwrap();
         assert!(error.to_string().contains("the journal ends there; records 4 to 4"), "{error}");
         assert!(matches!(Rig::open_with(&SimDisk::new(), options()), Err(JournalError::Missing { .. })));
+    }
+
+    #[test]
+    fn what_an_open_has_moved_is_known_to_be_durable() {
+        let disk = three_blocks();
+        let old_head = disk.bytes(HEAD);
+        let moved = Rig::open(&disk).unwrap().disk.synced();
+        moved.put(HEAD, old_head);
+        check_corrupt(&flipped(&moved, 0, block_offset(2) + 100), block_offset(2), (3, 3));
+
+        let mut rig = Rig::open(&SimDisk::new()).unwrap();
+        rig.commit_one(b"alone");
+        let moved = Rig::open(&rig.disk.synced()).unwrap().disk.synced();
+        check_corrupt(&flipped(&moved, 0, block_offset(0) + 100), block_offset(0), (1, 1));
+    }
+
+    #[test]
+    fn a_block_of_another_journal_in_the_same_place_is_corruption() {
+        for index in 0..3 {
+            let (disk, other) = (three_blocks(), three_blocks());
+            let name = &disk.segments()[0];
+            let block = block_offset(index)..block_offset(index + 1);
+            disk.change(name, |bytes| bytes[block.clone()].copy_from_slice(&other.bytes(name)[block.clone()]));
+            match Rig::open(&disk) {
+                Err(JournalError::Corrupt { defect: Defect::Chain, offset, .. }) => {
+                    assert_eq!(offset, block.start as u64)
+                }
+                _ => panic!("block {index} was taken"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_mark_at_the_end_of_a_sealed_segment_is_corruption() {
+        let mut rig = Rig::open(&SimDisk::new()).unwrap();
+        for number in 0..14 {
+            rig.commit_one(&[number]);
+        }
+        rig.time.advance(std::time::Duration::from_secs(1));
+        assert_eq!(rig.commit(), CommitOutcome::Marked);
+        rig.commit_one(b"in the next segment");
+        assert_eq!(rig.disk.segments().len(), 2);
+        check_corrupt(&flipped(&rig.disk.synced(), 0, block_offset(14) + 9), block_offset(14), (15, 15));
     }
 
     /// The block after a mark states a durable LSN that is lower than what was due at the mark.

@@ -140,6 +140,8 @@ mod tests {
             }
         });
         assert_eq!((of_lane, opened.recovered.last_lsn.value()), ([EACH; 3], 3 * EACH));
+        drop(opened.lanes);
+        opened.journal.close().unwrap();
     }
 
     fn append_all(mut lane: Lane, routing_id: u64, count: u64, replies: &Arc<AtomicUsize>) {
