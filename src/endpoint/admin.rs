@@ -57,7 +57,7 @@ pub(super) fn configure(surface: Surface, app: &mut ServiceConfig) {
 }
 
 async fn create(http: HttpRequest, payload: Payload, worker: Data<Worker>, access: Data<Access>) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
         let CreateDocument { client_id, metadata } = read_json(&request)?;
         let id = client_id.as_deref().map(ClientId::parse).transpose().map_err(|error| invalid_metadata(&error))?;
@@ -69,9 +69,9 @@ async fn create(http: HttpRequest, payload: Payload, worker: Data<Worker>, acces
 }
 
 async fn list(http: HttpRequest, payload: Payload, worker: Data<Worker>, access: Data<Access>) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
-        let ListQuery { limit, cursor } = Query::<ListQuery>::from_query(request.http.query_string())
+        let ListQuery { limit, cursor } = Query::<ListQuery>::from_query(request.head.uri.query().unwrap_or_default())
             .map_err(|error| OAuthError::invalid_request(format!("the query may have limit and cursor: {error}")))?
             .into_inner();
         let limit = limit.unwrap_or(PAGE_CLIENTS_USUAL);
@@ -96,7 +96,7 @@ async fn show(
     access: Data<Access>,
     client_id: Path<String>,
 ) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
         let client = request.service.registry.find(&client_id).ok_or(ClientError::Unknown)?;
         Ok(described(&client))
@@ -111,7 +111,7 @@ async fn update(
     access: Data<Access>,
     client_id: Path<String>,
 ) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
         let metadata = ClientMetadata::parse(&read_json(&request)?)?;
         let client = ask(&request.service.clients, UpdateClient { id: named(&client_id)?, metadata }).await?;
@@ -127,7 +127,7 @@ async fn delete(
     access: Data<Access>,
     client_id: Path<String>,
 ) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
         ask(&request.service.clients, DeleteClient { id: named(&client_id)? }).await?;
         Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish())
@@ -142,7 +142,7 @@ async fn rotate_secret(
     access: Data<Access>,
     client_id: Path<String>,
 ) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, &http, payload, FORM_BYTES_MAX, async |request| {
+    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
         let (client, secret) = ask(&request.service.clients, RotateSecret { id: named(&client_id)? }).await?;
         Ok(json_response(StatusCode::OK).body(describe_with_secret(&client, &secret)))

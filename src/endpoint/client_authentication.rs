@@ -13,8 +13,8 @@ use crate::client::secret::SecretDigest;
 use crate::endpoint::form::{Form, decode};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 
-/// The longest `Authorization` field, in bytes.
-const CREDENTIALS_BYTES_MAX: usize = 2048;
+/// The longest pair of credentials, decoded from base64, in bytes.
+const CREDENTIALS_BYTES_MAX: usize = 1024;
 
 /// The client that the request proves itself to be, by `client_secret_basic` or `client_secret_post`. An unknown client and a
 /// wrong secret take the same time and get the same answer.

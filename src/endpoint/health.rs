@@ -20,7 +20,7 @@ pub(super) async fn livez(worker: Data<Worker>) -> HttpResponse {
 
 /// The journal has been read to its end, and requests are answered. Send no traffic while this is 503.
 pub(super) async fn readyz(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    serve(&worker, Endpoint::Readyz, &http, payload, 0, async |_| {
+    serve(&worker, Endpoint::Readyz, http.head(), payload.into_inner(), 0, async |_| {
         Ok(json_response(StatusCode::OK).body(r#"{"status":"ready"}"#))
     })
     .await

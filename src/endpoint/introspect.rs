@@ -1,8 +1,8 @@
 //! `POST /oauth2/introspect` (RFC 7662).
 
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 
 use crate::client::Client;
 use crate::clock::UnixTime;
@@ -15,8 +15,8 @@ use crate::telemetry::http::Endpoint;
 use crate::token::access_token::TokenReference;
 use crate::token::table::FoundToken;
 
-pub(super) async fn introspect(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    serve(&worker, Endpoint::Introspect, &http, payload, FORM_BYTES_MAX, async |request| answer(&request)).await
+pub(super) async fn introspect(worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
+    serve(worker, Endpoint::Introspect, head, payload, FORM_BYTES_MAX, async |request| answer(&request)).await
 }
 
 fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {

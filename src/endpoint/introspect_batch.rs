@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
 use crate::endpoint::client_authentication::authenticate;
@@ -20,8 +20,8 @@ const TOKENS_MAX: usize = 1000;
 /// The largest body, in bytes: room for 1,000 tokens of 2 KiB.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-pub(super) async fn introspect_batch(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    serve(&worker, Endpoint::IntrospectBatch, &http, payload, BODY_BYTES_MAX, async |request| answer(&request)).await
+pub(super) async fn introspect_batch(worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
+    serve(worker, Endpoint::IntrospectBatch, head, payload, BODY_BYTES_MAX, async |request| answer(&request)).await
 }
 
 fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {

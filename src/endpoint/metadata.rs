@@ -18,12 +18,12 @@ pub(super) const PATH: &str = "/.well-known/oauth-authorization-server";
 pub(super) const PATH_WITH_ISSUER: &str = "/.well-known/oauth-authorization-server/{issuer_path:.*}";
 
 pub(super) async fn metadata(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    serve(&worker, Endpoint::Metadata, &http, payload, 0, async |request| answer(&request)).await
+    serve(&worker, Endpoint::Metadata, http.head(), payload.into_inner(), 0, async |request| answer(&request)).await
 }
 
 fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
     let issuer = &*request.service.issuer;
-    let suffix = request.http.path().strip_prefix(PATH).unwrap_or_default();
+    let suffix = request.head.uri.path().strip_prefix(PATH).unwrap_or_default();
     if !suffix.is_empty() && issuer_path(issuer).is_none_or(|path| path != suffix) {
         return Err(Rejection::NotFound);
     }

@@ -6,6 +6,7 @@
 mod admin;
 mod client_authentication;
 mod form;
+mod front;
 mod health;
 mod introspect;
 mod introspect_batch;
@@ -38,13 +39,16 @@ pub enum Surface {
     Socket,
 }
 
+impl Surface {
+    fn has_oauth(self) -> bool {
+        matches!(self, Self::Everything | Self::OAuth)
+    }
+}
+
+/// The endpoints that go through actix-web's router. Those that carry the load stand in `front.rs`, before it.
 fn configure(surface: Surface, app: &mut ServiceConfig) {
-    if matches!(surface, Surface::Everything | Surface::OAuth) {
-        app.service(only_post("/oauth2/token", web::post().to(token::token)))
-            .service(only_post("/oauth2/introspect", web::post().to(introspect::introspect)))
-            .service(only_post("/oauth2/introspect/batch", web::post().to(introspect_batch::introspect_batch)))
-            .service(only_post("/oauth2/revoke", web::post().to(revoke::revoke)))
-            .service(only_get(metadata::PATH, web::get().to(metadata::metadata)))
+    if surface.has_oauth() {
+        app.service(only_get(metadata::PATH, web::get().to(metadata::metadata)))
             .service(only_get(metadata::PATH_WITH_ISSUER, web::get().to(metadata::metadata)));
     }
     if surface != Surface::OAuth {
@@ -54,10 +58,6 @@ fn configure(surface: Surface, app: &mut ServiceConfig) {
     app.service(only_get("/livez", web::get().to(health::livez)))
         .service(only_get("/readyz", web::get().to(health::readyz)))
         .default_service(web::to(not_found));
-}
-
-fn only_post(path: &'static str, route: actix_web::Route) -> actix_web::Resource {
-    web::resource(path).route(route).default_service(web::to(post_allowed))
 }
 
 fn only_get(path: &'static str, route: actix_web::Route) -> actix_web::Resource {
@@ -71,7 +71,7 @@ macro_rules! rejecting {
             payload: web::Payload,
             worker: web::Data<service::Worker>,
         ) -> actix_web::HttpResponse {
-            serve(&worker, Endpoint::Other, &request, payload, request::FORM_BYTES_MAX, async |_| Err($rejection)).await
+            serve(&worker, Endpoint::Other, request.head(), payload.into_inner(), request::FORM_BYTES_MAX, async |_| Err($rejection)).await
         }
     )*};
 }

@@ -1,12 +1,12 @@
 //! Reading a request whole, within bounds.
 
-use std::pin::pin;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::web::{Bytes, BytesMut, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::web::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::future::poll_immediate;
 
@@ -25,14 +25,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request that has arrived whole, at a server that is ready.
 pub(super) struct Arrived<'a> {
     pub(super) service: &'a Service,
-    pub(super) http: &'a HttpRequest,
+    pub(super) head: &'a RequestHead,
     pub(super) body: Bytes,
     pub(super) now: UnixTime,
 }
 
 impl Arrived<'_> {
     pub(super) fn headers(&self) -> &HeaderMap {
-        self.http.headers()
+        self.head.headers()
     }
 
     /// Checks that the body is what the endpoint reads.
@@ -50,14 +50,14 @@ impl Arrived<'_> {
 pub(super) async fn serve(
     worker: &Worker,
     endpoint: Endpoint,
-    http: &HttpRequest,
+    head: &RequestHead,
     payload: Payload,
     body_bytes_max: usize,
     answer: impl AsyncFnOnce(Arrived<'_>) -> Result<HttpResponse, Rejection>,
 ) -> HttpResponse {
     let clock = &worker.gate.clock;
     let started = clock.monotonic();
-    let response = match arrive(worker, http, payload, body_bytes_max, clock.at(started)).await {
+    let response = match arrive(worker, head, payload, body_bytes_max, clock.at(started)).await {
         Ok(arrived) => answer(arrived).await,
         Err(rejection) => Err(rejection),
     };
@@ -69,51 +69,53 @@ pub(super) async fn serve(
 
 async fn arrive<'a>(
     worker: &'a Worker,
-    http: &'a HttpRequest,
+    head: &'a RequestHead,
     payload: Payload,
     body_bytes_max: usize,
     now: UnixTime,
 ) -> Result<Arrived<'a>, Rejection> {
-    let body = read_body(http, payload, body_bytes_max).await?;
-    let head_bytes: usize = http.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if head_bytes + http.uri().path().len() > HEAD_BYTES_MAX {
+    let body = read_body(payload, body_bytes_max).await?;
+    let head_bytes: usize = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if head_bytes + head.uri.path().len() > HEAD_BYTES_MAX {
         return Err(Rejection::HeadTooLarge);
     }
     // A token or a secret in a URL ends up in the logs of every proxy on the way.
-    if http.method() == Method::POST && http.uri().query().is_some() {
+    if head.method == Method::POST && head.uri.query().is_some() {
         return Err(Rejection::QueryNotAllowed);
     }
     let service = worker.gate.service().ok_or(Rejection::NotReady)?;
-    Ok(Arrived { service, http, body, now })
+    Ok(Arrived { service, head, body, now })
 }
 
-async fn read_body(http: &HttpRequest, payload: Payload, bytes_max: usize) -> Result<Bytes, Rejection> {
-    let announced = http.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > bytes_max) {
-        return Err(Rejection::BodyTooLarge(bytes_max));
-    }
-    let mut body = pin!(collect(payload, bytes_max));
-    // Most bodies came with their head: they need no timer.
-    match poll_immediate(body.as_mut()).await {
-        Some(body) => body,
-        None => tokio::time::timeout(BODY_TIMEOUT, body).await.unwrap_or(Err(Rejection::BodyTimeout)),
-    }
-}
-
-async fn collect(mut payload: Payload, bytes_max: usize) -> Result<Bytes, Rejection> {
-    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
-    let first = first.map_err(|_| Rejection::BodyBroken)?;
-    let Some(second) = payload.next().await else { return within(first, bytes_max) };
-    let mut body = BytesMut::from(first);
-    let mut next = Some(second);
-    while let Some(chunk) = next {
-        body.extend_from_slice(&chunk.map_err(|_| Rejection::BodyBroken)?);
-        if body.len() > bytes_max {
-            return Err(Rejection::BodyTooLarge(bytes_max));
+async fn read_body(mut payload: Payload, bytes_max: usize) -> Result<Bytes, Rejection> {
+    // Most bodies came whole with their head: they need neither a timer nor a copy.
+    let first = match poll_immediate(payload.next()).await {
+        Some(None) => return Ok(Bytes::new()),
+        Some(Some(chunk)) => chunk.map_err(|_| Rejection::BodyBroken)?,
+        None => Bytes::new(),
+    };
+    match poll_immediate(payload.next()).await {
+        Some(None) => within(first, bytes_max),
+        Some(Some(chunk)) => {
+            let mut body = BytesMut::from(first);
+            body.extend_from_slice(&chunk.map_err(|_| Rejection::BodyBroken)?);
+            wait_for_rest(payload, body, bytes_max).await
         }
-        next = payload.next().await;
+        None => wait_for_rest(payload, BytesMut::from(first), bytes_max).await,
     }
-    within(body.freeze(), bytes_max)
+}
+
+/// Reads on until the body's end. In a box, so that requests that need not wait do not carry its state.
+async fn wait_for_rest(mut payload: Payload, mut body: BytesMut, bytes_max: usize) -> Result<Bytes, Rejection> {
+    let rest = Box::pin(async move {
+        while body.len() <= bytes_max
+            && let Some(chunk) = payload.next().await
+        {
+            body.extend_from_slice(&chunk.map_err(|_| Rejection::BodyBroken)?);
+        }
+        within(body.freeze(), bytes_max)
+    });
+    Box::pin(tokio::time::timeout(BODY_TIMEOUT, rest)).await.unwrap_or(Err(Rejection::BodyTimeout))
 }
 
 fn within(body: Bytes, bytes_max: usize) -> Result<Bytes, Rejection> {

@@ -1,8 +1,8 @@
 //! `POST /oauth2/revoke` (RFC 7009).
 
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 
 use crate::endpoint::client_authentication::authenticate;
 use crate::endpoint::form::Form;
@@ -12,8 +12,8 @@ use crate::endpoint::service::Worker;
 use crate::telemetry::http::Endpoint;
 use crate::token::access_token::TokenReference;
 
-pub(super) async fn revoke(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    serve(&worker, Endpoint::Revoke, &http, payload, FORM_BYTES_MAX, answer).await
+pub(super) async fn revoke(worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
+    serve(worker, Endpoint::Revoke, head, payload, FORM_BYTES_MAX, answer).await
 }
 
 /// RFC 7009 §2.2: a token that is unknown or invalid is answered 200 too, for the purpose of the request is reached.

@@ -1,21 +1,27 @@
 //! The listeners.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::web::Data;
-use actix_web::{App, HttpServer};
+use actix_http::HttpService;
+use actix_http::h1::H1Service;
+use actix_server::{GracefulShutdownSignal, Server, ServerBuilder, ServerHandle};
+use actix_service::{ServiceFactoryExt as _, fn_service};
+use actix_web::body::BoxBody;
+use actix_web::rt::net::{ActixStream, UnixStream};
 
+use crate::endpoint::Surface;
+use crate::endpoint::front::{FrontFactory, front};
 use crate::endpoint::service::{Gate, Worker};
-use crate::endpoint::{Surface, configure};
 use crate::telemetry::http::HttpMetrics;
 
 /// How long the head of a request may take to arrive; then 408.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to close.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may be idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long requests that have begun may take to end when the server stops, in seconds.
@@ -43,21 +49,16 @@ impl Listening {
         gate: &Arc<Gate>,
         metrics: &Arc<HttpMetrics>,
     ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let addresses = vec![listener.local_addr()?];
+        let builder = builder(workers);
+        let stopping = builder.graceful_shutdown_signal();
         let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
-        let server = HttpServer::new(move || {
+        let builder = builder.listen("http", listener, move || {
             let worker = Worker { gate: Arc::clone(&gate), metrics: metrics.worker() };
-            App::new().app_data(Data::new(worker)).configure(|app| configure(surface, app))
-        });
-        let server = server
-            .workers(workers)
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_TIMEOUT)
-            .max_connections(CONNECTIONS_MAX)
-            .shutdown_timeout(DRAIN_SECONDS)
-            .disable_signals()
-            .bind(address)?;
-        let addresses = server.addrs();
-        Ok(Self { server: server.run(), addresses })
+            protocol(&stopping, surface, worker).tcp()
+        })?;
+        Ok(Self { server: builder.run(), addresses })
     }
 
     /// Listens on a Unix socket, in place of what is there. The directory keeps others out.
@@ -66,18 +67,15 @@ impl Listening {
     ///
     /// What the system says when the socket cannot be bound.
     pub fn on_socket(path: &Path, gate: &Arc<Gate>, metrics: &Arc<HttpMetrics>) -> io::Result<Self> {
+        let builder = builder(1);
+        let stopping = builder.graceful_shutdown_signal();
         let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
-        let server = HttpServer::new(move || {
+        let builder = builder.bind_uds("admin", path, move || {
             let worker = Worker { gate: Arc::clone(&gate), metrics: metrics.worker() };
-            App::new().app_data(Data::new(worker)).configure(|app| configure(Surface::Socket, app))
-        });
-        let server = server
-            .workers(1)
-            .client_request_timeout(HEAD_TIMEOUT)
-            .shutdown_timeout(DRAIN_SECONDS)
-            .disable_signals()
-            .bind_uds(path)?;
-        Ok(Self { server: server.run(), addresses: Vec::new() })
+            let connection = fn_service(|stream: UnixStream| async { Ok((stream, None)) });
+            connection.and_then(protocol(&stopping, Surface::Socket, worker))
+        })?;
+        Ok(Self { server: builder.run(), addresses: Vec::new() })
     }
 
     /// Stops it from elsewhere.
@@ -94,4 +92,30 @@ impl Listening {
     pub async fn serve(self) -> io::Result<()> {
         self.server.await
     }
+}
+
+fn builder(workers: usize) -> ServerBuilder {
+    Server::build()
+        .workers(workers)
+        .max_concurrent_connections(CONNECTIONS_MAX)
+        .shutdown_timeout(DRAIN_SECONDS)
+        .disable_signals()
+}
+
+fn protocol<T: ActixStream + 'static>(
+    stopping: &GracefulShutdownSignal,
+    surface: Surface,
+    worker: Worker,
+) -> H1Service<T, impl FrontFactory + use<T>, BoxBody> {
+    let stopping = stopping.clone();
+    HttpService::build()
+        // Idle connections are closed when the server stops, instead of being waited for.
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .h1(front(surface, worker))
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use actix_web::HttpResponse;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -18,8 +18,8 @@ use crate::shard::message::IssueToken;
 use crate::telemetry::http::Endpoint;
 use crate::token::access_token::AccessToken;
 
-pub(super) async fn token(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    serve(&worker, Endpoint::Token, &http, payload, FORM_BYTES_MAX, answer).await
+pub(super) async fn token(worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
+    serve(worker, Endpoint::Token, head, payload, FORM_BYTES_MAX, answer).await
 }
 
 async fn answer(request: Arrived<'_>) -> Result<HttpResponse, Rejection> {

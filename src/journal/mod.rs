@@ -160,6 +160,7 @@ pub use crate::journal::metrics::JournalMetrics;
 pub use crate::journal::reader::JournalReader;
 pub use crate::journal::recover::Recovered;
 pub use crate::journal::survey::TornTail;
+pub use crate::journal::threads::run_in_batches;
 
 /// How a journal is opened.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::client::id::ClientId;
 use crate::clock::UnixTime;
-use crate::journal::DurableSequence;
+use crate::journal::{DurableSequence, run_in_batches};
 use crate::shard::actor::{Shard, ShardParts};
 use crate::shard::message::{IssueToken, Reply, RevokeToken, ShardMessage};
 use crate::telemetry::cell::Gauge;
@@ -225,6 +225,7 @@ impl RunningShards {
 
 fn start_shard(parts: ShardParts) -> (ShardHandle, Arbiter) {
     let arbiter = Arbiter::new();
+    arbiter.spawn_fn(run_in_batches);
     let shard = Shard::new(parts);
     let view = shard.view();
     let actor = Shard::start_in_arbiter(&arbiter.handle(), move |_| shard);
