@@ -131,7 +131,7 @@ impl Server {
         let clock = Arc::new(clock);
         let keys = DerivedKeys::of(master_key(&config.storage)?.as_bytes());
         let http_metrics = Arc::new(HttpMetrics::default());
-        let gate = Arc::new(Gate::new(Arc::clone(&clock)));
+        let gate = Arc::new(Gate::new(Arc::clone(&clock), config.http.body_timeout));
         let workers = usize::from(config.http.workers);
 
         let main_surface = if config.http.admin_listen.is_some() { Surface::OAuth } else { Surface::Everything };

@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(config.storage.master_key_file, Path::new("./tessera-data.key"));
         assert_eq!(config.tokens.access_token_lifetime_seconds, 3600);
         assert_eq!(config.log.format, LogFormat::Auto);
-        assert_eq!(config.log.filter, "info");
+        assert_eq!(config.log.filter, "info,actix_server=warn");
         assert!((1..=1024).contains(&config.http.workers) && (1..=1024).contains(&config.shards.count));
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
         assert!(config.effective().iter().all(|line| line.source == Source::Default));

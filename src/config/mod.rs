@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::cli::Flags;
 use crate::config::error::ConfigErrors;
@@ -76,6 +77,8 @@ pub struct HttpConfig {
     pub issuer: Option<Issuer>,
     /// Threads that answer HTTP requests: 1 to 1024, by default one a core.
     pub workers: u16,
+    /// How long the body of a request may take to arrive. No setting: 10 seconds, and less in tests.
+    pub body_timeout: Duration,
 }
 
 /// Where data is kept, how safely, and under which key.
@@ -120,7 +123,7 @@ pub struct LogConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
-        Self { listen, admin_listen: None, issuer: None, workers: cores() }
+        Self { listen, admin_listen: None, issuer: None, workers: cores(), body_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -147,7 +150,7 @@ impl Default for TokenConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+        Self { format: LogFormat::Auto, filter: "info,actix_server=warn".to_owned() }
     }
 }
 

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
+use smallvec::SmallVec;
 
 use crate::oauth::error::OAuthError;
 
 /// The parameters of a request. Each is there once: RFC 6749 §3.2 forbids repeats, known parameter or not.
 #[derive(Debug)]
 pub(super) struct Form<'a> {
-    parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    parameters: SmallVec<[(Cow<'a, str>, Cow<'a, str>); PARAMETERS_USUAL]>,
 }
 
+/// Parameters that need no allocation.
+const PARAMETERS_USUAL: usize = 4;
 /// The most parameters of one request.
 const PARAMETERS_MAX: usize = 32;
 /// The longest value of a parameter, decoded, in bytes.
@@ -20,7 +23,7 @@ const VALUE_BYTES_MAX: usize = 16 * 1024;
 impl<'a> Form<'a> {
     /// Reads a body. Unlike a browser's parser it replaces nothing: what cannot be decoded is an error.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, OAuthError> {
-        let mut form = Self { parameters: Vec::with_capacity(4) };
+        let mut form = Self { parameters: SmallVec::new() };
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let (name, value) = split_once(pair);
             form.add(decode(name)?, decode(value)?)?;

@@ -89,9 +89,7 @@ impl Rejection {
             Self::BodyTooLarge(bytes_max) => {
                 invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {bytes_max} bytes"))
             }
-            Self::BodyTimeout => {
-                invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 seconds".to_owned())
-            }
+            Self::BodyTimeout => invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
             Self::BodyBroken => invalid(StatusCode::BAD_REQUEST, "the body ended before its announced end".to_owned()),
             Self::HeadTooLarge => {
                 let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;

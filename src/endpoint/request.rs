@@ -1,5 +1,7 @@
 //! Reading a request whole, within bounds.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -8,7 +10,6 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::web::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use futures_util::future::poll_immediate;
 
 use crate::clock::UnixTime;
 use crate::endpoint::reject::Rejection;
@@ -19,8 +20,6 @@ use crate::telemetry::http::Endpoint;
 pub(super) const FORM_BYTES_MAX: usize = 64 * 1024;
 /// The largest head of a request that is read, names and values of its fields together, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request that has arrived whole, at a server that is ready.
 pub(super) struct Arrived<'a> {
@@ -74,7 +73,7 @@ async fn arrive<'a>(
     body_bytes_max: usize,
     now: UnixTime,
 ) -> Result<Arrived<'a>, Rejection> {
-    let body = read_body(payload, body_bytes_max).await?;
+    let body = read_body(payload, body_bytes_max, worker.gate.body_timeout).await?;
     let head_bytes: usize = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if head_bytes + head.uri.path().len() > HEAD_BYTES_MAX {
         return Err(Rejection::HeadTooLarge);
@@ -87,39 +86,57 @@ async fn arrive<'a>(
     Ok(Arrived { service, head, body, now })
 }
 
-async fn read_body(mut payload: Payload, bytes_max: usize) -> Result<Bytes, Rejection> {
-    // Most bodies came whole with their head: they need neither a timer nor a copy.
-    let first = match poll_immediate(payload.next()).await {
-        Some(None) => return Ok(Bytes::new()),
-        Some(Some(chunk)) => chunk.map_err(|_| Rejection::BodyBroken)?,
-        None => Bytes::new(),
-    };
-    match poll_immediate(payload.next()).await {
-        Some(None) => within(first, bytes_max),
-        Some(Some(chunk)) => {
-            let mut body = BytesMut::from(first);
-            body.extend_from_slice(&chunk.map_err(|_| Rejection::BodyBroken)?);
-            wait_for_rest(payload, body, bytes_max).await
+async fn read_body(payload: Payload, bytes_max: usize, timeout: Duration) -> Result<Bytes, Rejection> {
+    let mut arriving = ArrivingBody { payload, first: Bytes::new(), more: BytesMut::new(), bytes_max };
+    // The dispatcher asks for the response before it hands on what came with the head, and asks again afterwards. Most
+    // bodies are whole by then: only one that is not gets a timer.
+    let mut has_waited = false;
+    let whole = poll_fn(|context| match arriving.poll(context) {
+        Poll::Ready(body) => Poll::Ready(Some(body)),
+        Poll::Pending if has_waited => Poll::Ready(None),
+        Poll::Pending => {
+            has_waited = true;
+            Poll::Pending
         }
-        None => wait_for_rest(payload, BytesMut::from(first), bytes_max).await,
+    });
+    match whole.await {
+        Some(body) => body,
+        None => {
+            // In a box, so that requests that need not wait do not carry its state.
+            let rest = poll_fn(move |context| arriving.poll(context));
+            Box::pin(tokio::time::timeout(timeout, rest)).await.unwrap_or(Err(Rejection::BodyTimeout))
+        }
     }
 }
 
-/// Reads on until the body's end. In a box, so that requests that need not wait do not carry its state.
-async fn wait_for_rest(mut payload: Payload, mut body: BytesMut, bytes_max: usize) -> Result<Bytes, Rejection> {
-    let rest = Box::pin(async move {
-        while body.len() <= bytes_max
-            && let Some(chunk) = payload.next().await
-        {
-            body.extend_from_slice(&chunk.map_err(|_| Rejection::BodyBroken)?);
-        }
-        within(body.freeze(), bytes_max)
-    });
-    Box::pin(tokio::time::timeout(BODY_TIMEOUT, rest)).await.unwrap_or(Err(Rejection::BodyTimeout))
+/// A body of which some may have arrived. One that comes as a single chunk is not copied.
+struct ArrivingBody {
+    payload: Payload,
+    first: Bytes,
+    more: BytesMut,
+    bytes_max: usize,
 }
 
-fn within(body: Bytes, bytes_max: usize) -> Result<Bytes, Rejection> {
-    if body.len() > bytes_max { Err(Rejection::BodyTooLarge(bytes_max)) } else { Ok(body) }
+impl ArrivingBody {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Rejection>> {
+        while let Some(chunk) = ready!(self.payload.poll_next_unpin(context)) {
+            let Ok(chunk) = chunk else { return Poll::Ready(Err(Rejection::BodyBroken)) };
+            if self.first.len() + self.more.len() + chunk.len() > self.bytes_max {
+                return Poll::Ready(Err(Rejection::BodyTooLarge(self.bytes_max)));
+            }
+            if self.first.is_empty() {
+                self.first = chunk;
+            } else {
+                self.more.extend_from_slice(&chunk);
+            }
+        }
+        if self.more.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.first)));
+        }
+        let mut whole = BytesMut::from(std::mem::take(&mut self.first));
+        whole.unsplit(std::mem::take(&mut self.more));
+        Poll::Ready(Ok(whole.freeze()))
+    }
 }
 
 /// Whether a `Content-Type` names a media type, whatever its case and parameters (RFC 9110 §8.3).

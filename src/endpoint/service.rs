@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix::Addr;
 use ring::rand::SecureRandom;
@@ -45,13 +46,15 @@ pub struct Gate {
     service: OnceLock<Service>,
     /// The time.
     pub clock: Arc<Clock>,
+    /// How long the body of a request may take to arrive; then 408.
+    pub body_timeout: Duration,
 }
 
 impl Gate {
     /// A closed gate.
     #[must_use]
-    pub fn new(clock: Arc<Clock>) -> Self {
-        Self { service: OnceLock::new(), clock }
+    pub const fn new(clock: Arc<Clock>, body_timeout: Duration) -> Self {
+        Self { service: OnceLock::new(), clock, body_timeout }
     }
 
     /// Lets requests in. A second call changes nothing.

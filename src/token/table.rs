@@ -3,7 +3,7 @@
 //! ```text
 //! digest  ┌─ 13 bits: which small table ─┬─ 19 bits: where its probe begins ─┬─ 96 bits ─┐
 //!
-//! TokenTable   [ArcSwap; 8192] ──▶ SmallTable [Box; n] ──▶ Block [Slot; 32]
+//! TokenTable   [ArcSwap; 8192] ──▶ SmallTable [Box; n] ──▶ Block [Slot; 64]
 //! ```
 //!
 //! Each small table is open addressing with linear probing. It grows alone: its tokens are copied into a new one of an
@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use smallvec::SmallVec;
 
 use crate::token::digest::TokenDigest;
 use crate::token::grant::{GrantDirectory, GrantGuard};
@@ -223,7 +224,7 @@ pub(super) struct Home {
 const TABLE_BITS: u32 = 13;
 const START_BITS: u32 = 19;
 const TABLES: usize = 1 << TABLE_BITS;
-const SLOTS_PER_BLOCK: usize = 32;
+const SLOTS_PER_BLOCK: usize = 64;
 
 impl Home {
     fn of(words: [u64; 2]) -> Self {
@@ -251,8 +252,11 @@ struct Usage {
 type Block = [Slot; SLOTS_PER_BLOCK];
 
 struct SmallTable {
-    blocks: Box<[Box<Block>]>,
+    /// Found without a step more, up to several million tokens a shard.
+    blocks: SmallVec<[Box<Block>; BLOCKS_INLINE]>,
 }
+
+const BLOCKS_INLINE: usize = 12;
 
 enum Place<'a> {
     /// The token is here.
@@ -268,12 +272,12 @@ impl SmallTable {
         Self { blocks: (0..blocks).map(|_| Box::new(std::array::from_fn(|_| Slot::empty()))).collect() }
     }
 
-    const fn capacity(&self) -> usize {
+    fn capacity(&self) -> usize {
         self.blocks.len() * SLOTS_PER_BLOCK
     }
 
     /// The most slots that may be in use: beyond 85 %, probes for what is not there grow long.
-    const fn used_max(&self) -> usize {
+    fn used_max(&self) -> usize {
         self.capacity() * 85 / 100
     }
 
