@@ -1,4 +1,58 @@
 //! Tessera keeps OAuth tokens in memory, in shards, and journals every change before it is acknowledged.
+//!
+//! This page is the map. *tessera*: in Rome, a token that let its bearer in; in a mosaic, one small tile.
+//!
+//! # Rooms
+//!
+//! | room | what it has | it may import | never |
+//! |---|---|---|---|
+//! | [`clock`] | the only reader of the machine's clocks | | |
+//! | [`oauth`] | words of the RFCs: scope, audience, grant types, errors | | |
+//! | [`telemetry`] | counters, histograms, log lines | | |
+//! | [`config`] | the only reader of flags, environment and file | | |
+//! | [`journal`] | the append-only log, and the only writer of files | `clock` | what a token is |
+//! | [`client`] | clients, their registry and its one writer | `clock` `oauth` `journal` | HTTP, SQL |
+//! | [`token`] | tokens, grants, the table: a state machine | `oauth` `client` (ids) | threads, I/O, `async`, clocks |
+//! | [`signing`] | keys that derive from the master key | `clock` `oauth` | HTTP, SQL |
+//! | [`grant`] | one file per grant type, pure | `clock` `oauth` `client` `token` `signing` | actors, HTTP, I/O |
+//! | [`shard`] | routing, the actor that owns a shard, recovery | the above but `signing` and `config` | HTTP, SQL |
+//! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal` and `config` | disk on a request's path |
+//! | [`command`] | commands that speak to a running server | `config` | the server's state |
+//! | [`server`] | the composition root | everything | |
+//!
+//! Anyone may import `telemetry`. `tests/it/architecture.rs` holds this table against the code.
+//!
+//! # Threads
+//!
+//! ```text
+//!  HTTP workers (actix, one a core)       shard arbiters (actix actors)    commit thread
+//!  ┌──────────┐  read, no message         ┌───────────┐
+//!  │ endpoint │──────── ShardView ───────▶│ TokenTable│
+//!  │          │  try_send (bounded)       │           │  one bounded channel┌─────────┐ blocks
+//!  │          │──────────────────────────▶│   Shard   │──── per shard ─────▶│ journal │────────▶ disk
+//!  │          │◀──────────── reply, once durable ───────────────────────────│ 1 fsync │
+//!  └──────────┘                           └───────────┘                     └─────────┘
+//! ```
+//!
+//! Beside them: `ClientActor` on an arbiter of its own, the `spare` thread that fills the next journal segment with zeros,
+//! and a tick every second that follows the clock and lets shards remove what has expired.
+//!
+//! # What always holds
+//!
+//! - Introspection touches no disk, no lock and no mailbox: a worker reads the shard's table itself.
+//! - A token is owned by one shard, which handles one message at a time.
+//! - Apply, append, reply when durable: **every** reply of an actor, a refusal or a no-op too, waits until all that it may
+//!   rest on is synced. The one exception is an issued access token with durability `relaxed`.
+//! - What is visible is durable: a revocation counts from the moment that a crash cannot take it back.
+//! - A failed write or sync of the journal ends the process; a restart recovers what is durable.
+//! - Nobody is answered before the whole journal is read: a revocation may be in its end.
+//! - Garbage never reaches an actor; full mailboxes and lanes refuse with 503 and change nothing.
+//! - Nothing prints or stores a token or a secret, nor a piece of one: digests alone are kept.
+//!
+//! # Where to begin
+//!
+//! A request: [`endpoint`], `front.rs`, then `introspect.rs` and [`shard::Shards::find_active`]. A change:
+//! [`shard::actor`], then [`journal`], whose page draws the file format byte by byte. A start: [`server::Server::start`].
 
 pub mod client;
 pub mod clock;

@@ -1,7 +1,7 @@
 //! HTTP: one file per endpoint. The only room that knows actix-web.
 //!
 //! A worker reads the request whole, authenticates its caller, and reads a shard's view or asks an actor. What goes wrong
-//! comes back as a [`reject::Rejection`], which `reject.rs` alone turns into a status.
+//! comes back as a `Rejection`, which `reject.rs` alone turns into a status.
 
 mod admin;
 mod client_authentication;

@@ -1,7 +1,7 @@
 //! Grants: from an authenticated token request to what is granted. Pure: one file per grant type (RFC 6749 §1.3).
 //!
 //! A new grant type is a new file here, one arm in [`decide`], and one value in
-//! [`GrantType`](crate::oauth::grant_type::GrantType).
+//! [`GrantType`].
 
 mod client_credentials;
 
