@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr2};
 use percent_encoding::percent_decode;
 use smallvec::SmallVec;
 
@@ -24,9 +25,14 @@ impl<'a> Form<'a> {
     /// Reads a body. Unlike a browser's parser it replaces nothing: what cannot be decoded is an error.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, OAuthError> {
         let mut form = Self { parameters: SmallVec::new() };
-        for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = split_once(pair);
-            form.add(decode(name)?, decode(value)?)?;
+        let mut rest = Some(body);
+        while let Some(unread) = rest {
+            let (pair, after) = split_at_byte(b'&', unread);
+            if !pair.is_empty() {
+                let (name, value) = split_at_byte(b'=', pair);
+                form.add(decode(name)?, decode(value.unwrap_or_default())?)?;
+            }
+            rest = after;
         }
         Ok(form)
     }
@@ -57,14 +63,17 @@ impl<'a> Form<'a> {
     }
 }
 
-fn split_once(pair: &[u8]) -> (&[u8], &[u8]) {
-    let mut parts = pair.splitn(2, |byte| *byte == b'=');
-    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+/// What is before the first `byte`, and what is after it, if it is there.
+fn split_at_byte(byte: u8, text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr(byte, text).and_then(|position| text.split_at_checked(position)) {
+        Some((before, after)) => (before, after.get(1..)),
+        None => (text, None),
+    }
 }
 
 /// Decodes a name or a value. Also used for the two halves of Basic credentials, which are encoded likewise (RFC 6749 §2.3.1).
 pub(super) fn decode(text: &[u8]) -> Result<Cow<'_, str>, OAuthError> {
-    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    if memchr2(b'%', b'+', text).is_none() {
         return std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_| not_utf8());
     }
     if !is_well_escaped(text) {

@@ -141,6 +141,11 @@ impl ArrivingBody {
 
 /// Whether a `Content-Type` names a media type, whatever its case and parameters (RFC 9110 §8.3).
 fn is_media_type(value: &HeaderValue, media_type: &str) -> bool {
-    let named = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    named.trim().eq_ignore_ascii_case(media_type)
+    let value = value.as_bytes();
+    // The usual text needs no parsing.
+    if value == media_type.as_bytes() {
+        return true;
+    }
+    let named = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    named.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
 }
