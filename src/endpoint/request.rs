@@ -102,8 +102,9 @@ async fn read_body(http: &HttpRequest, payload: Payload, bytes_max: usize) -> Re
 
 async fn collect(mut payload: Payload, bytes_max: usize) -> Result<Bytes, Rejection> {
     let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
-    let first = first.map_err(|_| Rejection::BodyBroken)?;
-    let Some(second) = payload.next().await else { return within(first, bytes_max) };
+    // Before the next chunk is waited for: it may never come.
+    let first = within(first.map_err(|_| Rejection::BodyBroken)?, bytes_max)?;
+    let Some(second) = payload.next().await else { return Ok(first) };
     let mut body = BytesMut::from(first);
     let mut next = Some(second);
     while let Some(chunk) = next {
@@ -113,7 +114,7 @@ async fn collect(mut payload: Payload, bytes_max: usize) -> Result<Bytes, Reject
         }
         next = payload.next().await;
     }
-    within(body.freeze(), bytes_max)
+    Ok(body.freeze())
 }
 
 fn within(body: Bytes, bytes_max: usize) -> Result<Bytes, Rejection> {
