@@ -5,8 +5,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests too")]
 
+mod admin;
 mod harness;
 mod http;
+mod limits;
 mod rfc6749;
 mod rfc7009;
 mod rfc7662;
