@@ -91,8 +91,8 @@ fn without_a_live_token_of_the_admin_scope_the_api_changes_and_tells_nothing() {
     let missing = (401, "invalid_token", "Bearer realm=\"tessera\"");
     let invalid = (401, "invalid_token", "Bearer realm=\"tessera\", error=\"invalid_token\"");
     let scope = "Bearer realm=\"tessera\", error=\"insufficient_scope\", scope=\"tessera.admin\"";
-    let cases: [(Option<String>, (u16, &str, &str)); 9] = [
-        (None, missing),
+    let cases = [
+        (None::<String>, missing),
         (Some(admin().basic()), missing),
         (Some(fresh.clone()), missing),
         (Some("Bearer".to_owned()), missing),

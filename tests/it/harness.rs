@@ -75,6 +75,12 @@ impl TestServer {
         Self::start_in(directory, self.time.clone())
     }
 
+    /// Stops it and reads what it has left in its data directory.
+    pub(crate) fn stop_and_read<T>(mut self, read: impl FnOnce(&Path) -> T) -> T {
+        self.stop();
+        read(&self.data_dir())
+    }
+
     fn start_in(directory: Directory, time: ManualTime) -> Self {
         let (commands, mut received) = tokio::sync::mpsc::unbounded_channel();
         let (started, has_started) = mpsc::channel();

@@ -6,9 +6,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests too")]
 
 mod admin;
+mod architecture;
+mod client_library;
+mod concurrency;
+mod golden;
 mod harness;
 mod http;
 mod limits;
+mod metrics;
 mod rfc6749;
 mod rfc7009;
 mod rfc7662;
