@@ -101,7 +101,8 @@ impl Request {
     }
 }
 
-/// An answer, without its `Date`: two answers are equal when their bytes are.
+/// An answer, without its `Date`: two answers are equal when their bytes are, but for the order of the header fields, which
+/// actix-http draws at random.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -243,5 +244,7 @@ fn parse_head(received: &[u8]) -> Option<(Answer, usize)> {
     let httparse::Status::Complete(head_bytes) = response.parse(received).unwrap() else { return None };
     let fields = response.headers.iter().filter(|field| !field.name.eq_ignore_ascii_case("date"));
     let fields = fields.map(|field| (field.name.to_owned(), String::from_utf8(field.value.to_vec()).unwrap()));
-    Some((Answer { status: response.code.unwrap(), fields: fields.collect(), body: String::new() }, head_bytes))
+    let mut fields: Vec<_> = fields.collect();
+    fields.sort();
+    Some((Answer { status: response.code.unwrap(), fields, body: String::new() }, head_bytes))
 }
