@@ -111,7 +111,7 @@ fn names_after<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a s
         let before = code[..start].chars().next_back();
         let rest = &code[start + prefix.len()..];
         let end = rest.find(|character| !is_name(character)).unwrap_or(rest.len());
-        (!before.is_some_and(|character| is_name(character) || character == ':')).then_some(&rest[..end])
+        (!before.is_some_and(is_name)).then_some(&rest[..end])
     })
 }
 
