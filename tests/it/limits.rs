@@ -87,19 +87,31 @@ fn a_body_that_grows_too_large_in_chunks_is_413() {
     }
 }
 
-/// actix-http drains a chunked body that nobody reads any more, without a bound and without a timer.
+/// A chunked body that is larger than any endpoint reads, and does not end.
+fn endless(request: &Request) -> Vec<u8> {
+    let request = request.clone().field("Transfer-Encoding", "chunked").field("Content-Type", FORM);
+    let chunk = format!("{:x}\r\n{}\r\n", FORM_BYTES_MAX + 1, "x".repeat(FORM_BYTES_MAX + 1));
+    [request.to_bytes(), chunk.into_bytes()].concat()
+}
+
 #[test]
-#[ignore = "known defect: the answer says `Connection: close`, and then the server reads on for ever"]
+#[ignore = "known defect: the answer says `Connection: close`, and then actix-http drains the body without bound or timer"]
 fn a_connection_whose_chunked_body_was_refused_is_closed() {
     let server = TestServer::start();
-    for request in [Request::new("POST", "/oauth2/introspect"), Request::get("/livez")] {
-        let mut connection = server.connect();
-        let request = request.field("Transfer-Encoding", "chunked").field("Content-Type", FORM);
-        connection.send(&request.to_bytes());
-        connection.send(format!("{:x}\r\n{}\r\n", FORM_BYTES_MAX + 1, "x".repeat(FORM_BYTES_MAX + 1)).as_bytes());
-        assert!(connection.answer().is_some());
-        assert_eq!(connection.answer(), None);
-    }
+    let mut connection = server.connect();
+    connection.send(&endless(&Request::new("POST", "/oauth2/introspect")));
+    assert_eq!(connection.answer().map(|answer| answer.status), Some(413));
+    assert_eq!(connection.answer(), None);
+}
+
+#[test]
+#[ignore = "known defect: `livez` looks at no body, so actix-http drains it without bound or timer"]
+fn a_connection_whose_chunked_body_was_not_looked_at_is_closed() {
+    let server = TestServer::start();
+    let mut connection = server.connect();
+    connection.send(&endless(&Request::get("/livez")));
+    assert!(connection.answer().is_some());
+    assert_eq!(connection.answer(), None);
 }
 
 #[test]
