@@ -76,15 +76,17 @@ fn a_body_that_is_announced_too_large_is_413_before_it_is_sent() {
 #[test]
 fn a_body_that_grows_too_large_in_chunks_is_413() {
     let server = TestServer::start();
+    let mut connections = Vec::new();
     for (target, bytes_max) in
         [("/oauth2/introspect", FORM_BYTES_MAX), ("/admin/v1/clients", FORM_BYTES_MAX), ("/nowhere", FORM_BYTES_MAX)]
     {
         for chunks in [vec![bytes_max + 1], vec![bytes_max, 1], vec![1024; bytes_max / 1024 + 1]] {
             let mut connection = server.connect();
             connection.send(&chunked(target, FORM, &chunks, false));
-            assert_refused_and_closed(&mut connection, 413);
+            connections.push(connection);
         }
     }
+    connections.iter_mut().for_each(|connection| assert_refused_and_closed(connection, 413));
 }
 
 /// A chunked body that is larger than any endpoint reads, and does not end.
