@@ -186,7 +186,9 @@ fn named(client_id: &str) -> Result<ClientId, ClientError> {
     ClientId::parse(client_id).map_err(|_| ClientError::Unknown)
 }
 
+/// The outer struct refuses unknown members: inside a flattened one serde does not.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CreateDocument {
     client_id: Option<String>,
     #[serde(flatten)]

@@ -45,10 +45,10 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
     Ok(response.body(serde_json::to_string(&body).unwrap_or_default()))
 }
 
-/// The path of `https://host/path`, if it has one.
+/// The path of `https://host/path/`, if it has one, without the slash at its end (RFC 8414 §3.1).
 fn issuer_path(issuer: &str) -> Option<&str> {
-    let (_, rest) = issuer.split_once("://")?;
-    rest.find('/').and_then(|slash| rest.get(slash..)).filter(|path| *path != "/")
+    let (_, rest) = issuer.trim_end_matches('/').split_once("://")?;
+    rest.find('/').and_then(|slash| rest.get(slash..))
 }
 
 /// RFC 8414 §2. There is no authorization endpoint, so there are no response types; the list is required all the same.

@@ -1,0 +1,91 @@
+//! RFC 8414: authorization server metadata.
+
+use serde_json::json;
+use tessera::config::value::Issuer;
+
+use crate::harness::TestServer;
+use crate::http::Request;
+
+const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+
+#[test]
+fn section_2_the_metadata_says_what_works_and_nothing_else() {
+    let server = TestServer::start();
+    let answer = server.ask(&Request::get(WELL_KNOWN));
+    assert_eq!(answer.status, 200);
+    let methods = ["client_secret_basic", "client_secret_post"];
+    let endpoint = |path: &str| format!("http://{}{path}", server.address);
+    let expected = json!({
+        "issuer": format!("http://{}", server.address),
+        "token_endpoint": endpoint("/oauth2/token"),
+        "token_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint": endpoint("/oauth2/introspect"),
+        "introspection_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint": endpoint("/oauth2/revoke"),
+        "revocation_endpoint_auth_methods_supported": methods,
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+    });
+    assert_eq!(answer.json(), expected);
+}
+
+#[test]
+fn section_2_every_endpoint_that_is_named_answers() {
+    let server = TestServer::start();
+    let metadata = server.ask(&Request::get(WELL_KNOWN)).json();
+    let endpoints = metadata.as_object().unwrap().iter().filter(|(member, _)| member.ends_with("_endpoint"));
+    for (member, url) in endpoints {
+        let path = url.as_str().unwrap().strip_prefix(&server.issuer).unwrap();
+        assert_eq!(server.ask(&Request::post(path).form(&[])).status, 401, "{member}");
+    }
+}
+
+#[test]
+fn section_3_1_the_metadata_is_got_by_get() {
+    let server = TestServer::start();
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let answer = server.ask(&Request::new(method, WELL_KNOWN));
+        assert_eq!(answer.error(), (405, "invalid_request".to_owned()), "{method}");
+        assert_eq!(answer.field("allow"), Some("GET"), "{method}");
+    }
+    assert_eq!(server.ask(&Request::get(&format!("{WELL_KNOWN}?a=b"))).status, 200);
+}
+
+#[track_caller]
+fn check_issuer(server: &TestServer, issuer: &str, base: &str, found_at: &[&str], not_found_at: &[&str]) {
+    for suffix in found_at {
+        let metadata = server.ask(&Request::get(&format!("{WELL_KNOWN}{suffix}"))).json();
+        assert_eq!(metadata["issuer"], issuer, "{suffix}");
+        assert_eq!(metadata["token_endpoint"], format!("{base}/oauth2/token"), "{suffix}");
+    }
+    for suffix in not_found_at {
+        let answer = server.ask(&Request::get(&format!("{WELL_KNOWN}{suffix}")));
+        assert_eq!(answer.error(), (404, "not_found".to_owned()), "{suffix}");
+    }
+}
+
+#[test]
+fn section_3_1_the_path_of_the_issuer_follows_the_well_known_path() {
+    let server = TestServer::start_with(|config| config.http.issuer = Issuer::parse("https://as.example/tenant/a"));
+    check_issuer(
+        &server,
+        "https://as.example/tenant/a",
+        "https://as.example/tenant/a",
+        &["", "/tenant/a"],
+        &["/", "/tenant", "/tenant/b", "/tenant/a/b", "x"],
+    );
+}
+
+#[test]
+fn section_3_1_a_slash_at_the_end_of_the_issuers_path_is_removed_before() {
+    let server = TestServer::start_with(|config| config.http.issuer = Issuer::parse("https://as.example/tenant/"));
+    check_issuer(&server, "https://as.example/tenant/", "https://as.example/tenant", &["", "/tenant"], &["/other"]);
+}
+
+#[test]
+fn section_3_3_the_issuer_is_what_was_configured_to_the_byte() {
+    let server = TestServer::start_with(|config| config.http.issuer = Issuer::parse("https://as.example/"));
+    check_issuer(&server, "https://as.example/", "https://as.example", &[""], &["/other"]);
+    let app = server.register_app("app");
+    assert_eq!(server.introspect(&app, &server.issue(&app)).json()["iss"], "https://as.example/");
+}
