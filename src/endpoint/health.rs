@@ -5,17 +5,16 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::endpoint::reject::json_response;
-use crate::endpoint::request::serve;
+use crate::endpoint::request::{serve, serve_even_unready};
 use crate::endpoint::service::Worker;
 use crate::telemetry::http::Endpoint;
 
 /// The process answers. Restart it if this fails.
-pub(super) async fn livez(worker: Data<Worker>) -> HttpResponse {
-    let clock = &worker.gate.clock;
-    let started = clock.monotonic();
-    let response = json_response(StatusCode::OK).body(r#"{"status":"alive"}"#);
-    worker.metrics.record(Endpoint::Livez, response.status().as_u16(), clock.monotonic().saturating_sub(started));
-    response
+pub(super) async fn livez(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
+    serve_even_unready(&worker, Endpoint::Livez, http.head(), payload.into_inner(), 0, async |_, _| {
+        Ok(json_response(StatusCode::OK).body(r#"{"status":"alive"}"#))
+    })
+    .await
 }
 
 /// The journal has been read to its end, and requests are answered. Send no traffic while this is 503.

@@ -1,10 +1,12 @@
 //! Reading a request whole, within bounds.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -54,26 +56,37 @@ pub(super) async fn serve(
     body_bytes_max: usize,
     answer: impl AsyncFnOnce(Arrived<'_>) -> Result<HttpResponse, Rejection>,
 ) -> HttpResponse {
+    serve_even_unready(worker, endpoint, head, payload, body_bytes_max, async |body, now| {
+        check_head(head)?;
+        let service = worker.gate.service().ok_or(Rejection::NotReady)?;
+        answer(Arrived { service, head, body, now }).await
+    })
+    .await
+}
+
+/// [`serve`] without a look at the head, and although the journal may still be read.
+pub(super) async fn serve_even_unready(
+    worker: &Worker,
+    endpoint: Endpoint,
+    head: &RequestHead,
+    mut payload: Payload,
+    body_bytes_max: usize,
+    answer: impl AsyncFnOnce(Bytes, UnixTime) -> Result<HttpResponse, Rejection>,
+) -> HttpResponse {
     let clock = &worker.gate.clock;
     let started = clock.monotonic();
-    let response = match arrive(worker, head, payload, body_bytes_max, clock.at(started)).await {
-        Ok(arrived) => answer(arrived).await,
-        Err(rejection) => Err(rejection),
+    let response = match read_body(head, &mut payload, body_bytes_max, worker.gate.body_timeout).await {
+        Ok(body) => answer(body, clock.at(started)).await.unwrap_or_else(|rejection| rejection.response()),
+        Err(rejection) => {
+            rejection.response().map_body(|_, body| BoxBody::new(BeforeUnread { body, _payload: payload }))
+        }
     };
-    let response = response.unwrap_or_else(|rejection| rejection.response());
     let duration = clock.monotonic().saturating_sub(started);
     worker.metrics.record(endpoint, response.status().as_u16(), duration);
     response
 }
 
-async fn arrive<'a>(
-    worker: &'a Worker,
-    head: &'a RequestHead,
-    payload: Payload,
-    body_bytes_max: usize,
-    now: UnixTime,
-) -> Result<Arrived<'a>, Rejection> {
-    let body = read_body(payload, body_bytes_max, worker.gate.body_timeout).await?;
+fn check_head(head: &RequestHead) -> Result<(), Rejection> {
     let head_bytes: usize = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if head_bytes + head.uri.path().len() > HEAD_BYTES_MAX {
         return Err(Rejection::HeadTooLarge);
@@ -82,11 +95,34 @@ async fn arrive<'a>(
     if head.method == Method::POST && head.uri.query().is_some() {
         return Err(Rejection::QueryNotAllowed);
     }
-    let service = worker.gate.service().ok_or(Rejection::NotReady)?;
-    Ok(Arrived { service, head, body, now })
+    Ok(())
 }
 
-async fn read_body(payload: Payload, bytes_max: usize, timeout: Duration) -> Result<Bytes, Rejection> {
+/// The body of a response that is sent while the request's is unread. It keeps the request's: actix-http closes the
+/// connection (after a second of linger) while that is there, and reads it to its end, however far off, once it is gone.
+struct BeforeUnread {
+    body: BoxBody,
+    _payload: Payload,
+}
+
+impl MessageBody for BeforeUnread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}
+
+async fn read_body(
+    head: &RequestHead,
+    payload: &mut Payload,
+    bytes_max: usize,
+    timeout: Duration,
+) -> Result<Bytes, Rejection> {
     let mut arriving = ArrivingBody { payload, first: Bytes::new(), more: BytesMut::new(), bytes_max };
     // The dispatcher asks for the response before it hands on what came with the head, and asks again afterwards. Most
     // bodies are whole by then: only one that is not gets a timer.
@@ -101,6 +137,7 @@ async fn read_body(payload: Payload, bytes_max: usize, timeout: Duration) -> Res
     });
     match whole.await {
         Some(body) => body,
+        None if announced_bytes(head) > bytes_max => Err(Rejection::BodyTooLarge(bytes_max)),
         None => {
             // In a box, so that requests that need not wait do not carry its state.
             let rest = poll_fn(move |context| arriving.poll(context));
@@ -109,15 +146,21 @@ async fn read_body(payload: Payload, bytes_max: usize, timeout: Duration) -> Res
     }
 }
 
+/// What `Content-Length` says, or 0.
+fn announced_bytes(head: &RequestHead) -> usize {
+    let announced = head.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    announced.and_then(|length| length.parse().ok()).unwrap_or_default()
+}
+
 /// A body of which some may have arrived. One that comes as a single chunk is not copied.
-struct ArrivingBody {
-    payload: Payload,
+struct ArrivingBody<'a> {
+    payload: &'a mut Payload,
     first: Bytes,
     more: BytesMut,
     bytes_max: usize,
 }
 
-impl ArrivingBody {
+impl ArrivingBody<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Rejection>> {
         while let Some(chunk) = ready!(self.payload.poll_next_unpin(context)) {
             let Ok(chunk) = chunk else { return Poll::Ready(Err(Rejection::BodyBroken)) };

@@ -29,6 +29,9 @@ const SELF_CONTAINED: &[&str] = &["clock", "oauth", "config"];
 const OWNERS: &[(&str, &[&str])] = &[
     ("actix_web", &["endpoint", "server"]),
     ("actix_rt", &["server", "main"]),
+    ("actix_http", &["endpoint"]),
+    ("use actix_server", &["endpoint/server.rs"]),
+    ("actix_service", &["endpoint"]),
     ("actix", &["shard", "client", "server", "endpoint/service.rs"]),
     ("hyper", &["command", "config/value.rs"]),
     ("hyper_util", &["command"]),
@@ -42,7 +45,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("Instant", &["clock"]),
     ("tokio::net", &["command"]),
     ("std::os::unix::net", &[]),
-    ("TcpListener", &[]),
+    ("TcpListener", &["endpoint/server.rs"]),
     ("TcpStream", &[]),
     ("std::process::Command", &[]),
     ("tokio::fs", &[]),

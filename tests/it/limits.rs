@@ -97,7 +97,6 @@ fn endless(request: &Request) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "known defect: the answer says `Connection: close`, and then actix-http drains the body without bound or timer"]
 fn a_connection_whose_chunked_body_was_refused_is_closed() {
     let server = TestServer::start();
     let mut connection = server.connect();
@@ -107,7 +106,6 @@ fn a_connection_whose_chunked_body_was_refused_is_closed() {
 }
 
 #[test]
-#[ignore = "known defect: `livez` looks at no body, so actix-http drains it without bound or timer"]
 fn a_connection_whose_chunked_body_was_not_looked_at_is_closed() {
     let server = TestServer::start();
     let mut connection = server.connect();
