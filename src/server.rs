@@ -5,7 +5,7 @@ mod metrics;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use actix_web::dev::ServerHandle;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::JoinHandle;
 
-use crate::client::actor::{ClientActor, ClientError, CreateClient, EnsureClient, ask};
+use crate::client::actor::{ClientActor, ClientError, ClientMessage, CreateClient, EnsureClient, ask};
 use crate::client::id::{ClientId, InvalidClientId};
 use crate::client::metadata::{ClientMetadata, ClientMetadataDocument, Introspection, InvalidClientMetadata};
 use crate::client::registry::ClientRegistry;
@@ -28,7 +28,8 @@ use crate::endpoint::Surface;
 use crate::endpoint::server::Listening;
 use crate::endpoint::service::{Gate, Service};
 use crate::grant::Defaults;
-use crate::journal::{Journal, JournalError, JournalKeys, Lane, Opened, Options, RealDisk};
+use crate::journal::disk::DiskLock;
+use crate::journal::{Disk as _, Journal, JournalError, JournalKeys, Lane, Opened, Options, RealDisk};
 use crate::server::directory::{DirectoryError, master_key};
 use crate::server::metrics::Sources;
 use crate::shard::actor::ShardParts;
@@ -36,6 +37,7 @@ use crate::shard::recovery::{Rebuild, Recovery, RecoveryError};
 use crate::shard::{Router, RunningShards, Shards};
 use crate::signing::derivation::DerivedKeys;
 use crate::telemetry::http::HttpMetrics;
+use crate::telemetry::message::MessageMetrics;
 use crate::token::state::ShardState;
 
 /// A running server.
@@ -54,7 +56,24 @@ pub struct Server {
     ticks: JoinHandle<()>,
     running_shards: RunningShards,
     client_arbiter: Arbiter,
-    journal: Option<Journal>,
+    kept: Kept,
+}
+
+/// What holds the data directory while the server runs.
+enum Kept {
+    /// The journal, which has its own lock.
+    Journal(Journal),
+    /// With durability `memory`: the lock alone, so that no second server takes the socket.
+    Lock(Box<dyn DiskLock>),
+}
+
+impl Kept {
+    const fn journal(&self) -> Option<&Journal> {
+        match self {
+            Self::Journal(journal) => Some(journal),
+            Self::Lock(_) => None,
+        }
+    }
 }
 
 struct Listener {
@@ -117,7 +136,7 @@ impl StartError {
 struct Recovered {
     states: Vec<ShardState>,
     lanes: Vec<Lane>,
-    journal: Option<Journal>,
+    kept: Kept,
 }
 
 impl Server {
@@ -132,84 +151,42 @@ impl Server {
         let keys = DerivedKeys::of(master_key(&config.storage)?.as_bytes());
         let http_metrics = Arc::new(HttpMetrics::default());
         let gate = Arc::new(Gate::new(Arc::clone(&clock), config.http.body_timeout));
-        let workers = usize::from(config.http.workers);
-
-        let main_surface = if config.http.admin_listen.is_some() { Surface::OAuth } else { Surface::Everything };
-        let listen = |address: SocketAddr, workers, surface| {
-            Listening::on_address(address, workers, surface, &gate, &http_metrics)
-                .map_err(|reason| StartError::Listen { on: address.to_string(), reason })
-        };
-        let main = listen(config.http.listen, workers, main_surface)?;
-        let admin = config.http.admin_listen.map(|address| listen(address, 1, Surface::Admin)).transpose()?;
-        let address = main.addresses.first().copied().unwrap_or(config.http.listen);
-        let admin_address = admin.as_ref().and_then(|admin| admin.addresses.first().copied());
-        let mut listeners: Vec<Listener> = [Some(main), admin].into_iter().flatten().map(Listener::begin).collect();
-
+        let Listeners { mut listeners, address, admin_address } = Listeners::begin(config, &gate, &http_metrics)?;
         let issuer: Arc<str> = match &config.http.issuer {
             Some(issuer) => Arc::from(issuer.as_str()),
             None => Arc::from(format!("http://{address}")),
         };
-        let registry = Arc::new(ClientRegistry::default());
-        let shards = usize::from(config.shards.count);
-        let router = Router::new(keys.shard_hash, shards);
-        let recovered = recover(config, &keys, &router, &issuer, &registry, &clock).await?;
-
-        // Only who holds the directory may have its socket, so it comes after the journal's lock.
-        let socket = config.storage.data_dir.join(SOCKET_NAME);
-        let on_socket = Listening::on_socket(&socket, &gate, &http_metrics)
-            .map_err(|reason| StartError::Listen { on: socket.display().to_string(), reason })?;
-        listeners.push(Listener::begin(on_socket));
-
-        let Recovered { states, mut lanes, journal } = recovered;
-        let client_lane = lanes.pop().unwrap_or_else(Lane::memory);
-        let relaxed_window = (config.storage.durability == Durability::Relaxed)
-            .then(|| Duration::from_millis(u64::from(config.storage.relaxed_window_ms)));
-        let parts = states.into_iter().zip(lanes).enumerate().map(|(shard, (state, lane))| {
-            let rebuild = journal.as_ref().map(|journal| Rebuild {
-                reader: journal.reader(),
-                router: router.clone(),
-                shard,
-                issuer: Arc::clone(&issuer),
-                registry: Arc::clone(&registry),
-                clock: Arc::clone(&clock),
-            });
-            ShardParts { state, lane, clock: Arc::clone(&clock), relaxed_window, rebuild }
-        });
-        let running_shards = RunningShards::start(router.clone(), parts);
-        let shards = running_shards.shards();
+        let router = Router::new(keys.shard_hash, usize::from(config.shards.count));
+        let ground =
+            Ground { router, issuer: Arc::clone(&issuer), registry: Arc::default(), clock: Arc::clone(&clock) };
+        let Recovered { states, mut lanes, kept } = recover(config, &keys, &ground).await?;
+        // Only who holds the directory may have its socket, so it comes after the lock.
+        listeners.push(Listener::on_socket(&config.storage.data_dir.join(SOCKET_NAME), &gate, &http_metrics)?);
 
         let random: Arc<dyn SecureRandom + Send + Sync> = Arc::new(SystemRandom::new());
-        let client_metrics = Arc::default();
-        let client_actor = ClientActor::new(
-            Arc::clone(&registry),
-            client_lane,
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            Arc::clone(&client_metrics),
-        );
-        let client_arbiter = Arbiter::new();
-        let clients = ClientActor::start_in_arbiter(&client_arbiter.handle(), move |_| client_actor);
-        let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &registry, &clients).await?;
-
+        let clients = RunningClients::start(&ground, lanes.pop().unwrap_or_else(Lane::memory), &random);
+        let running_shards = start_shards(config, &ground, states, lanes, kept.journal());
+        let shards = running_shards.shards();
+        let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &ground.registry, &clients.actor).await?;
         let sources = Sources {
             http: http_metrics,
             shards: Arc::clone(&shards),
-            registry: Arc::clone(&registry),
-            clients: client_metrics,
-            journal: journal.as_ref().map(Journal::metrics),
+            registry: Arc::clone(&ground.registry),
+            clients: Arc::clone(&clients.metrics),
+            journal: kept.journal().map(Journal::metrics),
         };
-        let defaults = Defaults { access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds };
         gate.open(Service {
             issuer: Arc::clone(&issuer),
-            registry,
-            clients,
+            registry: ground.registry,
+            clients: clients.actor,
             shards: Arc::clone(&shards),
-            defaults,
+            defaults: Defaults { access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds },
             random,
             exposition: sources.expose(),
         });
         let ticks = actix_rt::spawn(tick_every_second(Arc::clone(&clock), Arc::clone(&shards)));
         tracing::info!(%address, %issuer, "ready");
+        let client_arbiter = clients.arbiter;
         Ok(Self {
             address,
             admin_address,
@@ -221,7 +198,7 @@ impl Server {
             ticks,
             running_shards,
             client_arbiter,
-            journal,
+            kept,
         })
     }
 
@@ -244,14 +221,55 @@ impl Server {
         self.running_shards.stop();
         self.client_arbiter.stop();
         let _ = self.client_arbiter.join();
-        match self.journal {
-            Some(journal) => journal.close(),
-            None => Ok(()),
+        match self.kept {
+            Kept::Journal(journal) => journal.close(),
+            Kept::Lock(lock) => {
+                drop(lock);
+                Ok(())
+            }
         }
     }
 }
 
+/// What every part of the server stands on.
+struct Ground {
+    router: Router,
+    issuer: Arc<str>,
+    registry: Arc<ClientRegistry>,
+    clock: Arc<Clock>,
+}
+
+/// The listeners on addresses. They answer 503 until the gate opens.
+struct Listeners {
+    listeners: Vec<Listener>,
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+}
+
+impl Listeners {
+    fn begin(config: &Config, gate: &Arc<Gate>, metrics: &Arc<HttpMetrics>) -> Result<Self, StartError> {
+        let listen = |address: SocketAddr, workers, surface| {
+            Listening::on_address(address, workers, surface, gate, metrics)
+                .map_err(|reason| StartError::Listen { on: address.to_string(), reason })
+        };
+        let surface = if config.http.admin_listen.is_some() { Surface::OAuth } else { Surface::Everything };
+        let main = listen(config.http.listen, usize::from(config.http.workers), surface)?;
+        let admin = config.http.admin_listen.map(|address| listen(address, 1, Surface::Admin)).transpose()?;
+        Ok(Self {
+            address: main.addresses.first().copied().unwrap_or(config.http.listen),
+            admin_address: admin.as_ref().and_then(|admin| admin.addresses.first().copied()),
+            listeners: [Some(main), admin].into_iter().flatten().map(Listener::begin).collect(),
+        })
+    }
+}
+
 impl Listener {
+    fn on_socket(path: &Path, gate: &Arc<Gate>, metrics: &Arc<HttpMetrics>) -> Result<Self, StartError> {
+        let listening = Listening::on_socket(path, gate, metrics);
+        let listening = listening.map_err(|reason| StartError::Listen { on: path.display().to_string(), reason })?;
+        Ok(Self::begin(listening))
+    }
+
     fn begin(listening: Listening) -> Self {
         let handle = listening.handle();
         Self { handle, serving: actix_rt::spawn(listening.serve()) }
@@ -267,27 +285,61 @@ impl Listener {
     }
 }
 
-/// Reads the journal on threads of its own, so that the listeners can answer 503 meanwhile.
-async fn recover(
+/// The actor of the clients on its thread.
+struct RunningClients {
+    actor: Addr<ClientActor>,
+    arbiter: Arbiter,
+    metrics: Arc<MessageMetrics<ClientMessage>>,
+}
+
+impl RunningClients {
+    fn start(ground: &Ground, lane: Lane, random: &Arc<dyn SecureRandom + Send + Sync>) -> Self {
+        let metrics = Arc::default();
+        let (registry, clock) = (Arc::clone(&ground.registry), Arc::clone(&ground.clock));
+        let actor = ClientActor::new(registry, lane, clock, Arc::clone(random), Arc::clone(&metrics));
+        let arbiter = Arbiter::new();
+        let actor = ClientActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+        Self { actor, arbiter, metrics }
+    }
+}
+
+fn start_shards(
     config: &Config,
-    keys: &DerivedKeys,
-    router: &Router,
-    issuer: &Arc<str>,
-    registry: &Arc<ClientRegistry>,
-    clock: &Arc<Clock>,
-) -> Result<Recovered, StartError> {
+    ground: &Ground,
+    states: Vec<ShardState>,
+    lanes: Vec<Lane>,
+    journal: Option<&Journal>,
+) -> RunningShards {
+    let relaxed_window = (config.storage.durability == Durability::Relaxed)
+        .then(|| Duration::from_millis(u64::from(config.storage.relaxed_window_ms)));
+    let parts = states.into_iter().zip(lanes).enumerate().map(|(shard, (state, lane))| {
+        let rebuild = journal.map(|journal| Rebuild {
+            reader: journal.reader(),
+            router: ground.router.clone(),
+            shard,
+            issuer: Arc::clone(&ground.issuer),
+            registry: Arc::clone(&ground.registry),
+            clock: Arc::clone(&ground.clock),
+        });
+        ShardParts { state, lane, clock: Arc::clone(&ground.clock), relaxed_window, rebuild }
+    });
+    RunningShards::start(ground.router.clone(), parts)
+}
+
+/// Reads the journal on threads of its own, so that the listeners can answer 503 meanwhile.
+async fn recover(config: &Config, keys: &DerivedKeys, ground: &Ground) -> Result<Recovered, StartError> {
     let shards = usize::from(config.shards.count);
-    let data_dir: PathBuf = config.storage.data_dir.clone();
+    let data_dir = config.storage.data_dir.clone();
     if config.storage.durability == Durability::Memory {
-        return without_journal(&data_dir, shards, issuer);
+        return without_journal(&data_dir, shards, &ground.issuer);
     }
     let journal_keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
     // One lane for each shard, and one for the clients.
     let options = Options::new(journal_keys, shards + 1, LANE_CAPACITY);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let now = clock.now().as_seconds_u32();
-    let mut recovery = Recovery::begin(router, shards, threads, issuer, registry, now);
-    let clock = Arc::clone(clock);
+    let now = ground.clock.now().as_seconds_u32();
+    let mut recovery = Recovery::begin(&ground.router, shards, threads, &ground.issuer, &ground.registry, now);
+    let clock = Arc::clone(&ground.clock);
     let (done, recovered) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let _ = done.send(
@@ -299,11 +351,11 @@ async fn recover(
         records = recovered.records,
         bytes = recovered.bytes,
         tokens = states.iter().map(ShardState::tokens).sum::<usize>(),
-        clients = registry.len(),
+        clients = ground.registry.len(),
         epoch = recovered.epoch,
         "the journal is read"
     );
-    Ok(Recovered { states, lanes, journal: Some(journal) })
+    Ok(Recovered { states, lanes, kept: Kept::Journal(journal) })
 }
 
 /// Appends that may wait for the commit thread, for each shard.
@@ -324,13 +376,13 @@ fn open_disk(data_dir: PathBuf) -> Result<RealDisk, StartError> {
         .map_err(|reason| DirectoryError::Io { action: "create", path: data_dir, reason }.into())
 }
 
-fn without_journal(data_dir: &std::path::Path, shards: usize, issuer: &Arc<str>) -> Result<Recovered, StartError> {
+fn without_journal(data_dir: &Path, shards: usize, issuer: &Arc<str>) -> Result<Recovered, StartError> {
     tracing::warn!("durability is memory: nothing is written, and a restart forgets every token and client");
-    open_disk(data_dir.to_owned())?;
+    let lock = open_disk(data_dir.to_owned())?.lock().map_err(|_| JournalError::Locked)?;
     Ok(Recovered {
         states: (0..shards).map(|_| ShardState::new(Arc::clone(issuer))).collect(),
         lanes: (0..=shards).map(|_| Lane::memory()).collect(),
-        journal: None,
+        kept: Kept::Lock(lock),
     })
 }
 
