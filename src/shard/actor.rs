@@ -333,8 +333,14 @@ impl Handler<Rebuilt> for Shard {
 impl Handler<crate::shard::message::Explode> for Shard {
     type Result = ();
 
-    fn handle(&mut self, _: crate::shard::message::Explode, context: &mut Self::Context) {
-        self.handle_with(ShardMessage::Tick, context, |_| panic!("a test made the shard panic"));
+    fn handle(&mut self, message: crate::shard::message::Explode, context: &mut Self::Context) {
+        self.handle_with(ShardMessage::Tick, context, |shard| {
+            let never_appended = shard.lane.appended() + 1;
+            if let Some(state) = &mut shard.state {
+                message.spoiled.iter().for_each(|digest| state.revoke(*digest, never_appended));
+            }
+            panic!("a test made the shard panic");
+        });
     }
 }
 

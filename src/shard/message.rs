@@ -63,9 +63,12 @@ pub(super) struct Rebuilt {
     pub(super) state: Box<ShardState>,
 }
 
-/// Panics, to show what the shard does then.
+/// Panics in the middle of a change, to show what the shard does then.
 #[cfg(test)]
-pub(super) struct Explode;
+pub(super) struct Explode {
+    /// Are revoked in memory and in no record.
+    pub(super) spoiled: Vec<crate::token::digest::TokenDigest>,
+}
 
 impl Message for Issue {
     type Result = ();

@@ -6,6 +6,8 @@
 pub mod actor;
 pub mod message;
 pub mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::hash::Hasher as _;
 use std::sync::Arc;
@@ -258,23 +260,5 @@ impl ShardHandle {
                 actix::dev::SendError::Closed(_) => ShardError::Unavailable,
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routing_ids_spread_evenly_and_the_key_decides_where() {
-        let [router, other] = [[7; 16], [8; 16]].map(|key| Router::new(key, 8));
-        let mut counts = [0; 8];
-        let mut moved = 0;
-        for routing_id in (0..8000).map(RoutingId) {
-            counts[router.shard_of(routing_id)] += 1;
-            moved += u32::from(router.shard_of(routing_id) != other.shard_of(routing_id));
-        }
-        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
-        assert!((6800..7200).contains(&moved), "{moved}");
     }
 }

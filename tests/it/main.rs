@@ -18,3 +18,4 @@ mod rfc6749;
 mod rfc7009;
 mod rfc7662;
 mod rfc8414;
+mod slot_loom;

@@ -1,0 +1,50 @@
+//! What a shard promises when the disk is slow, when it crashes, and when the shard itself panics.
+
+mod durable;
+mod panic;
+
+use super::*;
+use crate::clock::{Clock, ManualTime};
+use crate::journal::sim::START;
+use crate::oauth::audience::Audience;
+use crate::oauth::scope::Scope;
+use crate::token::digest::TokenDigest;
+use crate::token::grant::GrantTerms;
+
+#[test]
+fn routing_ids_spread_evenly_and_the_key_decides_where() {
+    let [router, other] = [[7; 16], [8; 16]].map(|key| Router::new(key, 8));
+    let mut counts = [0; 8];
+    let mut moved = 0;
+    for routing_id in (0..8000).map(RoutingId) {
+        counts[router.shard_of(routing_id)] += 1;
+        moved += u32::from(router.shard_of(routing_id) != other.shard_of(routing_id));
+    }
+    assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+    assert!((6800..7200).contains(&moved), "{moved}");
+}
+
+fn client(name: &str) -> ClientId {
+    ClientId::parse(name).unwrap()
+}
+
+fn reference(number: u64) -> TokenReference {
+    TokenReference { routing_id: RoutingId(number), digest: TokenDigest::of(&number.to_string()) }
+}
+
+/// A token of the client `app` that lives for an hour.
+fn token(number: u64) -> IssueToken {
+    let terms = GrantTerms {
+        client_id: client("app"),
+        client_generation: 0,
+        scope: Scope::parse("read").unwrap(),
+        audience: Audience::empty(),
+    };
+    let issued_at = START.as_seconds_u32();
+    let (reference, expires_at) = (reference(number), issued_at + 3600);
+    IssueToken { reference, issued_at, expires_at, terms: Arc::new(terms), in_force: Arc::default() }
+}
+
+fn clock_on(time: &ManualTime) -> Arc<Clock> {
+    Arc::new(Clock::on(Box::new(time.clone())))
+}
