@@ -70,6 +70,8 @@ async fn serve(config: &Config) -> ExitCode {
         return ExitCode::from(config::EXIT_CODE);
     }
     forbid_core_dumps();
+    // What the process makes is for this user alone, the Unix socket of the admin API above all.
+    rustix::process::umask(0o077.into());
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => {

@@ -1,0 +1,249 @@
+//! A process of the program, in a directory of its own.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{Answer, Connection, Credentials, Request};
+
+/// How long a process may be silent before a test gives up. No test passes by waiting.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The working directory of a process. The data directory is in it, under its default name.
+pub(super) struct Home {
+    directory: TempDir,
+}
+
+impl Home {
+    pub(super) fn new() -> Self {
+        Self { directory: TempDir::new().unwrap() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn data_dir(&self) -> PathBuf {
+        self.path().join("tessera-data")
+    }
+
+    pub(super) fn key_file(&self) -> PathBuf {
+        self.path().join("tessera-data.key")
+    }
+
+    /// The program with these arguments, and with nothing of the environment of the tests.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+        command.env_clear().current_dir(self.path()).args(arguments);
+        command
+    }
+
+    /// A server on a free port, with the client [`admin`], that is ready.
+    pub(super) fn start(&self, arguments: &[&str]) -> Program {
+        let mut program = Program::spawn(&mut self.serve(arguments));
+        program.wait_until_ready();
+        program
+    }
+
+    /// The command of [`Home::start`].
+    pub(super) fn serve(&self, arguments: &[&str]) -> Command {
+        self.serve_on(SocketAddr::from(([127, 0, 0, 1], 0)), arguments)
+    }
+
+    pub(super) fn serve_on(&self, address: SocketAddr, arguments: &[&str]) -> Command {
+        let Credentials { id, secret } = admin();
+        let mut command = self.command(&["--listen", &address.to_string()]);
+        command.args(arguments).env("TESSERA_BOOTSTRAP_CLIENT", format!("{id}:{secret}"));
+        command
+    }
+}
+
+/// The admin client of [`Home::start`]. It may introspect any token.
+pub(super) fn admin() -> Credentials {
+    Credentials::new("operator", "the-operator's-own-secret")
+}
+
+/// A running process; dropping it kills it.
+pub(super) struct Program {
+    child: Child,
+    /// Known once it is ready.
+    address: Option<SocketAddr>,
+    /// Lines of its log. Closed when the process has ended.
+    lines: Receiver<String>,
+    /// The lines that were taken so far.
+    log: String,
+    readers: Vec<JoinHandle<String>>,
+}
+
+/// What a process leaves when it ends.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+impl Program {
+    pub(super) fn spawn(command: &mut Command) -> Self {
+        let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pipes.spawn().unwrap();
+        let (sender, lines) = channel();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let readers = vec![thread::spawn(move || read(stdout)), thread::spawn(move || read_lines(stderr, &sender))];
+        Self { child, address: None, lines, log: String::new(), readers }
+    }
+
+    #[track_caller]
+    pub(super) fn wait_until_ready(&mut self) {
+        let line = self.wait_for("ready");
+        self.address = Some(line["address"].as_str().unwrap().parse().unwrap());
+    }
+
+    /// The next line of the log with this message.
+    #[track_caller]
+    pub(super) fn wait_for(&mut self, message: &str) -> Value {
+        loop {
+            let Some(line) = self.next_line() else { panic!("no line {message:?} in the log:\n{}", self.log) };
+            let fields: Value = serde_json::from_str(&line).unwrap_or_default();
+            if fields["message"].as_str().is_some_and(|own| own.starts_with(message)) {
+                return fields;
+            }
+        }
+    }
+
+    fn next_line(&mut self) -> Option<String> {
+        let line = self.lines.recv_timeout(PATIENCE).ok()?;
+        self.log.push_str(&line);
+        Some(line)
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address.expect("it is ready")
+    }
+
+    pub(super) fn connect(&self) -> Connection {
+        Connection::to(self.address())
+    }
+
+    #[track_caller]
+    pub(super) fn ask(&self, request: &Request) -> Answer {
+        self.connect().ask(&request.clone().field("Connection", "close"))
+    }
+
+    /// An access token of the client.
+    #[track_caller]
+    pub(super) fn issue(&self, client: &Credentials) -> String {
+        let answer = self.ask(&issue_request(client));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text("access_token")
+    }
+
+    #[track_caller]
+    pub(super) fn is_active(&self, token: &str) -> bool {
+        self.are_active(&[token.to_owned()]) == [true]
+    }
+
+    /// Whether each of the tokens is active.
+    #[track_caller]
+    pub(super) fn are_active(&self, tokens: &[String]) -> Vec<bool> {
+        let mut connection = self.connect();
+        let mut active = Vec::new();
+        for tokens in tokens.chunks(1000) {
+            let request = Request::post("/oauth2/introspect/batch").basic(&admin());
+            let answer = connection.ask(&request.json(&serde_json::json!({ "tokens": tokens })));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let answers = answer.json()["results"].as_array().unwrap().clone();
+            active.extend(answers.iter().map(|result| result["active"].as_bool().unwrap()));
+        }
+        assert_eq!(active.len(), tokens.len());
+        active
+    }
+
+    /// Registers a client of that name, through the admin API.
+    #[track_caller]
+    pub(super) fn register(&self, client_id: &str) -> Credentials {
+        let request = Request::post("/admin/v1/clients").bearer(&self.issue(&admin()));
+        let answer = self.ask(&request.json(&serde_json::json!({ "client_id": client_id, "scope": "read write" })));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        Credentials { id: answer.text("client_id"), secret: answer.text("client_secret") }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(super) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as an operator does.
+    #[track_caller]
+    pub(super) fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        let ended = self.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        ended
+    }
+
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub(super) fn wait(mut self) -> Ended {
+        while self.next_line().is_some() {}
+        // It has closed its log, or been silent for too long; to end the second is to fail the test.
+        let is_silent = self.lines.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty);
+        assert!(!is_silent, "the process goes on:\n{}", self.log);
+        let status = self.child.wait().unwrap();
+        let mut outputs = self.readers.drain(..).map(|reader| reader.join().unwrap());
+        let (stdout, stderr) = (outputs.next().unwrap(), outputs.next().unwrap());
+        Ended { status, stdout, stderr }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(super) fn issue_request(client: &Credentials) -> Request {
+    Request::post("/oauth2/token").basic(client).form(&[("grant_type", "client_credentials")])
+}
+
+pub(super) fn revoke_request(client: &Credentials, token: &str) -> Request {
+    Request::post("/oauth2/revoke").basic(client).form(&[("token", token)])
+}
+
+pub(super) fn introspect_request(token: &str) -> Request {
+    Request::post("/oauth2/introspect").basic(&admin()).form(&[("token", token)])
+}
+
+fn read(mut from: impl Read) -> String {
+    let mut text = String::new();
+    from.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn read_lines(from: impl Read, lines: &Sender<String>) -> String {
+    let mut from = BufReader::new(from);
+    let mut text = String::new();
+    loop {
+        let start = text.len();
+        if from.read_line(&mut text).unwrap() == 0 {
+            return text;
+        }
+        // The test may have seen enough.
+        let _ = lines.send(text[start..].to_owned());
+    }
+}

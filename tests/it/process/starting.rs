@@ -1,0 +1,127 @@
+//! Nobody is answered before the whole journal is read: a revocation may be in its last record.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use ring::rand::SystemRandom;
+use tessera::client::id::ClientId;
+use tessera::clock::Clock;
+use tessera::config::secret::MasterKey;
+use tessera::journal::{self, Entry, JournalKeys, Options, RealDisk};
+use tessera::oauth::audience::Audience;
+use tessera::oauth::scope::Scope;
+use tessera::signing::derivation::DerivedKeys;
+use tessera::token::access_token::{AccessToken, TokenReference};
+use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
+use tessera::token::grant::GrantTerms;
+
+use super::program::{Home, Program, admin, introspect_request};
+use crate::http::{Answer, Connection, Request};
+
+/// Records between the tokens and their revocations.
+const FILLERS: usize = 200_000;
+
+/// Appends to the journal that a server has left: many tokens, and in the end the revocations of these.
+fn append(home: &Home, revoked: &[String]) {
+    let key = MasterKey::parse(fs::read_to_string(home.key_file()).unwrap().trim()).unwrap();
+    let keys = DerivedKeys::of(key.as_bytes());
+    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
+    let (disk, clock) = (Arc::new(RealDisk::new(home.data_dir()).unwrap()), Arc::new(Clock::system()));
+    let now = clock.now().as_seconds_u32();
+    let mut opened = journal::open(disk, Options::new(keys, 1, 8192), clock, &mut |_| {}).unwrap();
+    let terms = GrantTerms {
+        client_id: ClientId::parse("filler").unwrap(),
+        client_generation: 0,
+        scope: Scope::parse("read").unwrap(),
+        audience: Audience::empty(),
+    };
+    let random = SystemRandom::new();
+    let fillers = (0..FILLERS).map(|_| {
+        let TokenReference { routing_id, digest } = AccessToken::random(&random).unwrap().reference();
+        (KIND_ISSUED, routing_id, encode_issued(digest, now, now + 3600, &terms).unwrap())
+    });
+    let revocations = revoked.iter().map(|token| {
+        let TokenReference { routing_id, digest } = TokenReference::of(token).unwrap();
+        (KIND_REVOKED, routing_id, encode_revoked(digest).unwrap())
+    });
+    for (kind, routing_id, payload) in fillers.chain(revocations) {
+        opened.lanes[0].append(Entry { kind, schema: SCHEMA, routing_id: routing_id.0, payload }, None);
+    }
+    drop(opened.lanes);
+    opened.journal.close().unwrap();
+}
+
+/// Before a test gives up, after some 30 s.
+const ATTEMPTS_MAX: usize = 100_000;
+
+/// Waits until somebody listens there.
+fn connect_when_bound(address: SocketAddr) -> Connection {
+    for _ in 0..ATTEMPTS_MAX {
+        if TcpStream::connect(address).is_ok() {
+            return Connection::to(address);
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    panic!("nobody listens at {address}")
+}
+
+fn is_not_ready(answer: &Answer) -> bool {
+    if answer.status != 503 {
+        return false;
+    }
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert_eq!(answer.error(), (503, "temporarily_unavailable".to_owned()));
+    true
+}
+
+#[test]
+fn while_the_journal_is_read_every_answer_is_503_or_right() {
+    let home = Home::new();
+    let program = home.start(&[]);
+    let [live, revoked] = [(); 2].map(|()| (0..4).map(|_| program.issue(&admin())).collect::<Vec<_>>());
+    program.stop();
+    append(&home, &revoked);
+
+    // Free a moment ago; nobody else is given it so soon.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let is_ready = AtomicBool::new(false);
+    let ask_until_ready = |token: &str, is_active: bool| {
+        let mut connection = connect_when_bound(address);
+        let mut not_ready = 0;
+        loop {
+            // What is asked for after the server has said that it is ready ends the loop.
+            let is_last = is_ready.load(Ordering::Relaxed);
+            let answer = connection.ask(&introspect_request(token));
+            if is_not_ready(&answer) {
+                assert!(!is_last, "it said that it is ready");
+                not_ready += 1;
+                continue;
+            }
+            assert_eq!((answer.status, &answer.json()["active"]), (200, &is_active.into()));
+            if is_last {
+                return not_ready;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let askers = live.iter().map(|token| (token, true)).chain(revoked.iter().map(|token| (token, false)));
+        let askers = askers.map(|(token, is_active)| scope.spawn(move || ask_until_ready(token, is_active)));
+        let askers: Vec<_> = askers.collect();
+        let prober = scope.spawn(|| {
+            let mut connection = connect_when_bound(address);
+            assert_eq!(connection.ask(&Request::get("/livez")).status, 200);
+            is_not_ready(&connection.ask(&Request::get("/readyz")))
+        });
+        let mut program = Program::spawn(&mut home.serve_on(address, &[]));
+        program.wait_until_ready();
+        is_ready.store(true, Ordering::Relaxed);
+        assert_eq!(program.ask(&Request::get("/readyz")).status, 200);
+        let not_ready: Vec<usize> = askers.into_iter().map(|asker| asker.join().unwrap()).collect();
+        assert!(not_ready.iter().all(|count| *count > 0), "{not_ready:?}: the start is too quick to show anything");
+        assert!(prober.join().unwrap(), "readyz was 503");
+    });
+}
