@@ -1,5 +1,8 @@
 //! `kill -9` under load.
 
+use std::thread;
+use std::time::Duration;
+
 use super::load::{Ledger, Walk};
 use super::program::{Home, Program};
 
@@ -14,6 +17,10 @@ fn what_was_acknowledged_survives_kill_9_in_every_round() {
         let program = home.start(&["--shards", &shards]);
         ledger.check(&program);
         ledger.load(program, 50 + walk.below(600), round, Program::kill);
+        // The next start is killed too, wherever it is by then: in the middle of reading and rewriting the journal, or ready.
+        let starting = Program::spawn(&mut home.serve(&[]));
+        thread::sleep(Duration::from_millis(walk.below(100) as u64));
+        starting.kill();
     }
     ledger.check(&home.start(&[]));
     let (active, revoked, clients) = ledger.counts();

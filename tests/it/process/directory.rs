@@ -121,8 +121,8 @@ fn a_key_file_that_holds_something_else_is_refused() {
 #[test]
 fn a_segment_that_is_gone_or_damaged_is_refused() {
     let (home, token) = left_behind();
-    let mut segment = fs::read_dir(home.data_dir()).unwrap().map(|entry| entry.unwrap().path());
-    let segment = segment.find(|path| path.extension().is_some_and(|extension| extension == "seg")).unwrap();
+    let mut paths = fs::read_dir(home.data_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let segment = paths.find(|path| path.extension().is_some_and(|extension| extension == "seg")).unwrap();
     let content = fs::read(&segment).unwrap();
 
     fs::remove_file(&segment).unwrap();

@@ -69,11 +69,8 @@ fn an_idle_connection_does_not_hold_the_process() {
 #[test]
 fn a_signal_during_the_start_ends_the_process() {
     let home = Home::new();
-    let program = Program::spawn(&mut home.serve(&[]));
-    // It has no handler before it is this far; the first signal that finds one ends it.
-    while !home.key_file().exists() {
-        std::thread::yield_now();
-    }
+    let mut program = Program::spawn(&mut home.serve(&[]));
+    program.wait_for("made a master key");
     program.signal(Signal::TERM);
     let ended = program.wait();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
