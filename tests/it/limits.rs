@@ -1,6 +1,7 @@
 //! What is too large, too many or malformed: refused, without a second answer and without growth.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -87,6 +88,18 @@ fn a_body_that_grows_too_large_in_chunks_is_413() {
         }
     }
     connections.iter_mut().for_each(|connection| assert_refused_and_closed(connection, 413));
+}
+
+#[test]
+fn a_body_that_does_not_arrive_in_time_is_408_and_the_end() {
+    let server = TestServer::start_with(|config| config.http.body_timeout = Duration::from_millis(50));
+    let request = Request::new("POST", "/oauth2/introspect").basic(&admin()).field("Content-Type", FORM);
+    for (length, sent) in [("10", ""), ("10", "token=")] {
+        let mut connection = server.connect();
+        connection.send(&request.clone().field("Content-Length", length).to_bytes());
+        connection.send(sent.as_bytes());
+        assert_refused_and_closed(&mut connection, 408);
+    }
 }
 
 /// A chunked body that is larger than any endpoint reads, and does not end.
