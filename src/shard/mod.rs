@@ -6,8 +6,6 @@
 pub mod actor;
 pub mod message;
 pub mod recovery;
-#[cfg(test)]
-mod tests;
 
 use std::hash::Hasher as _;
 use std::sync::Arc;
@@ -262,3 +260,6 @@ impl ShardHandle {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,12 +83,9 @@ fn sources() -> Vec<Source> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            // Unit tests that are too long for the end of their file.
-            let is_tests = path.file_stem().is_some_and(|stem| stem == "tests");
-            if is_tests {
-                continue;
-            }
-            if path.is_dir() {
+            if path.ends_with("tests") || path.ends_with("tests.rs") {
+                // Unit tests that have outgrown the end of their file.
+            } else if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
