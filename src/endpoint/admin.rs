@@ -56,10 +56,24 @@ pub(super) fn configure(surface: Surface, app: &mut ServiceConfig) {
     app.service(clients).service(secret).service(client);
 }
 
-async fn create(http: HttpRequest, payload: Payload, worker: Data<Worker>, access: Data<Access>) -> HttpResponse {
+/// What every request to the admin API comes with.
+type Asked = (HttpRequest, Payload, Data<Worker>, Data<Access>);
+
+/// Lets `answer` decide about a request of somebody who may use the admin API.
+async fn administer(
+    (http, payload, worker, access): Asked,
+    answer: impl AsyncFnOnce(&Arrived<'_>) -> Result<HttpResponse, Rejection>,
+) -> HttpResponse {
     serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
-        let CreateDocument { client_id, metadata } = read_json(&request)?;
+        answer(&request).await
+    })
+    .await
+}
+
+async fn create(asked: Asked) -> HttpResponse {
+    administer(asked, async |request| {
+        let CreateDocument { client_id, metadata } = read_json(request)?;
         let id = client_id.as_deref().map(ClientId::parse).transpose().map_err(|error| invalid_metadata(&error))?;
         let metadata = ClientMetadata::parse(&metadata)?;
         let (client, secret) = ask(&request.service.clients, CreateClient { id, metadata }).await?;
@@ -68,9 +82,8 @@ async fn create(http: HttpRequest, payload: Payload, worker: Data<Worker>, acces
     .await
 }
 
-async fn list(http: HttpRequest, payload: Payload, worker: Data<Worker>, access: Data<Access>) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
-        authorize(&request, **access)?;
+async fn list(asked: Asked) -> HttpResponse {
+    administer(asked, async |request| {
         let ListQuery { limit, cursor } = Query::<ListQuery>::from_query(request.head.uri.query().unwrap_or_default())
             .map_err(|error| OAuthError::invalid_request(format!("the query may have limit and cursor: {error}")))?
             .into_inner();
@@ -89,61 +102,33 @@ async fn list(http: HttpRequest, payload: Payload, worker: Data<Worker>, access:
     .await
 }
 
-async fn show(
-    http: HttpRequest,
-    payload: Payload,
-    worker: Data<Worker>,
-    access: Data<Access>,
-    client_id: Path<String>,
-) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
-        authorize(&request, **access)?;
+async fn show(asked: Asked, client_id: Path<String>) -> HttpResponse {
+    administer(asked, async |request| {
         let client = request.service.registry.find(&client_id).ok_or(ClientError::Unknown)?;
         Ok(described(&client))
     })
     .await
 }
 
-async fn update(
-    http: HttpRequest,
-    payload: Payload,
-    worker: Data<Worker>,
-    access: Data<Access>,
-    client_id: Path<String>,
-) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
-        authorize(&request, **access)?;
-        let metadata = ClientMetadata::parse(&read_json(&request)?)?;
+async fn update(asked: Asked, client_id: Path<String>) -> HttpResponse {
+    administer(asked, async |request| {
+        let metadata = ClientMetadata::parse(&read_json(request)?)?;
         let client = ask(&request.service.clients, UpdateClient { id: named(&client_id)?, metadata }).await?;
         Ok(described(&client))
     })
     .await
 }
 
-async fn delete(
-    http: HttpRequest,
-    payload: Payload,
-    worker: Data<Worker>,
-    access: Data<Access>,
-    client_id: Path<String>,
-) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
-        authorize(&request, **access)?;
+async fn delete(asked: Asked, client_id: Path<String>) -> HttpResponse {
+    administer(asked, async |request| {
         ask(&request.service.clients, DeleteClient { id: named(&client_id)? }).await?;
         Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish())
     })
     .await
 }
 
-async fn rotate_secret(
-    http: HttpRequest,
-    payload: Payload,
-    worker: Data<Worker>,
-    access: Data<Access>,
-    client_id: Path<String>,
-) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
-        authorize(&request, **access)?;
+async fn rotate_secret(asked: Asked, client_id: Path<String>) -> HttpResponse {
+    administer(asked, async |request| {
         let (client, secret) = ask(&request.service.clients, RotateSecret { id: named(&client_id)? }).await?;
         Ok(json_response(StatusCode::OK).body(describe_with_secret(&client, &secret)))
     })

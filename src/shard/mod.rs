@@ -108,17 +108,14 @@ impl ShardView {
 
     /// A token that is active: known, not expired, not durably revoked, its grant in force.
     fn find_active(&self, reference: TokenReference, now: UnixTime) -> Result<Option<FoundToken>, ShardError> {
-        let found = self.find(reference)?;
-        Ok(found.filter(|token| now.as_seconds_u32() < token.expires_at))
-    }
-
-    /// A token that would be active if it had not expired.
-    fn find(&self, reference: TokenReference) -> Result<Option<FoundToken>, ShardError> {
         if !self.is_available.load(Ordering::Acquire) {
             return Err(ShardError::Unavailable);
         }
         let found = self.reader.load().find(reference.digest).map_err(|_| ShardError::Busy)?;
-        Ok(found.filter(|token| !self.is_durably_revoked(token) && token.grant.is_in_force()))
+        let is_active = |token: &FoundToken| {
+            now.as_seconds_u32() < token.expires_at && !self.is_durably_revoked(token) && token.grant.is_in_force()
+        };
+        Ok(found.filter(is_active))
     }
 
     /// A revocation counts once it is durable: before that, a crash could take it back after somebody had seen it.
