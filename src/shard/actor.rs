@@ -14,8 +14,9 @@ use crate::journal::{self, Entry, Lane};
 use crate::shard::message::{Issue, IssueToken, Rebuilt, Reply, Revoke, RevokeToken, ShardMessage, Tick};
 use crate::shard::recovery::Rebuild;
 use crate::shard::{ShardError, ShardView};
+use crate::token::access_token::{Partition, TokenReference};
 use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
-use crate::token::state::ShardState;
+use crate::token::state::{NewToken, ShardState};
 
 /// Owns the tokens of one shard. Applies a change to its own state at once, appends the record with the waiting reply, and
 /// goes on; the commit that makes the record durable answers.
@@ -73,14 +74,15 @@ impl Shard {
         Arc::clone(&self.view)
     }
 
-    fn issue(&mut self, token: &IssueToken, reply: Reply) -> Result<(), Refusal> {
+    fn issue(&mut self, token: &IssueToken, partition: Partition, reply: Reply) -> Result<(), Refusal> {
         let (state, payload) = match self.ready(|| encode_issued_token(token)) {
             Ok(ready) => ready,
             Err(error) => return Err(Refusal::at_once(error, reply)),
         };
-        let digest = token.reference.digest;
-        state.issue(digest, token.issued_at, token.expires_at, &token.terms, &token.in_force);
-        let entry = entry(KIND_ISSUED, token.reference.routing_id.0, payload);
+        let TokenReference { digest, routing_id } = token.reference;
+        let new = NewToken { digest, partition, issued_at: token.issued_at, expires_at: token.expires_at };
+        state.issue(&new, &token.terms, &token.in_force);
+        let entry = entry(KIND_ISSUED, routing_id.0, payload);
         let now = self.clock.monotonic();
         let durable = self.lane.durable().value();
         if self.early_answers.as_mut().is_some_and(|early| early.may_answer(now, durable)) {
@@ -286,8 +288,8 @@ const MAILBOX_CAPACITY: usize = 4096;
 impl Handler<Issue> for Shard {
     type Result = ();
 
-    fn handle(&mut self, Issue { token, reply }: Issue, context: &mut Self::Context) {
-        self.handle_with(ShardMessage::Issue, context, |shard| shard.issue(&token, reply));
+    fn handle(&mut self, Issue { token, partition, reply }: Issue, context: &mut Self::Context) {
+        self.handle_with(ShardMessage::Issue, context, |shard| shard.issue(&token, partition, reply));
     }
 }
 

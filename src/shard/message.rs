@@ -10,7 +10,7 @@ use crate::client::registry::Generation;
 use crate::clock::UnixTime;
 use crate::shard::ShardError;
 use crate::telemetry::message::MessageKind;
-use crate::token::access_token::TokenReference;
+use crate::token::access_token::{Partition, TokenReference};
 use crate::token::grant::GrantTerms;
 use crate::token::state::ShardState;
 
@@ -45,6 +45,7 @@ pub struct RevokeToken {
 
 pub(super) struct Issue {
     pub(super) token: IssueToken,
+    pub(super) partition: Partition,
     pub(super) reply: Reply,
 }
 

@@ -24,7 +24,7 @@ use crate::shard::actor::{Shard, ShardParts};
 use crate::shard::message::{IssueToken, Reply, RevokeToken, ShardMessage};
 use crate::telemetry::cell::Gauge;
 use crate::telemetry::message::MessageMetrics;
-use crate::token::access_token::{RoutingId, TokenReference};
+use crate::token::access_token::{Partition, RoutingId, TokenReference};
 use crate::token::table::{FoundToken, TokenReader};
 
 /// Finds the shard of a token. Keyed, so that nobody can make tokens that all aim at one actor.
@@ -41,13 +41,18 @@ impl Router {
         Self { key, shards: u64::try_from(shards).unwrap_or(u64::MAX).max(1) }
     }
 
-    /// The index of the shard that has a routing id.
+    /// The partition that a routing id is in, for as long as the installation has its key.
     #[must_use]
-    pub fn shard_of(&self, routing_id: RoutingId) -> usize {
+    pub fn partition_of(&self, routing_id: RoutingId) -> Partition {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write_u64(routing_id.0);
-        let scaled = u128::from(hasher.finish()) * u128::from(self.shards);
-        usize::try_from(scaled >> 64).unwrap_or_default()
+        Partition(u16::try_from(hasher.finish() >> 48).unwrap_or_default())
+    }
+
+    /// The index of the shard that has a partition.
+    #[must_use]
+    pub fn shard_of(&self, partition: Partition) -> usize {
+        usize::try_from((u64::from(partition.0) * self.shards) >> 16).unwrap_or_default()
     }
 }
 
@@ -136,8 +141,12 @@ struct ShardHandle {
 }
 
 impl Shards {
-    fn shard(&self, routing_id: RoutingId) -> Result<&ShardHandle, ShardError> {
-        self.shards.get(self.router.shard_of(routing_id)).ok_or(ShardError::Unavailable)
+    fn shard(&self, partition: Partition) -> Result<&ShardHandle, ShardError> {
+        self.shards.get(self.router.shard_of(partition)).ok_or(ShardError::Unavailable)
+    }
+
+    fn shard_of(&self, routing_id: RoutingId) -> Result<&ShardHandle, ShardError> {
+        self.shard(self.router.partition_of(routing_id))
     }
 
     /// The views of all shards in their order.
@@ -151,7 +160,7 @@ impl Shards {
     ///
     /// [`ShardError::Unavailable`] while the shard is being rebuilt, [`ShardError::Busy`] when its writer is in the way.
     pub fn find_active(&self, reference: TokenReference, now: UnixTime) -> Result<Option<FoundToken>, ShardError> {
-        self.shard(reference.routing_id)?.view.find_active(reference, now)
+        self.shard_of(reference.routing_id)?.view.find_active(reference, now)
     }
 
     /// Keeps a new token. Answers when it is durable, or as the durability class has it.
@@ -160,8 +169,8 @@ impl Shards {
     ///
     /// [`ShardError::Busy`] or [`ShardError::Unavailable`]; the token is then not acknowledged.
     pub async fn issue(&self, token: IssueToken) -> Result<(), ShardError> {
-        let shard = self.shard(token.reference.routing_id)?;
-        shard.ask(|reply| message::Issue { token, reply }).await
+        let partition = self.router.partition_of(token.reference.routing_id);
+        self.shard(partition)?.ask(|reply| message::Issue { token, partition, reply }).await
     }
 
     /// Revokes a token of `caller` (RFC 7009 §2.1). Answers when the revocation is durable, whoever made it. A token that is
@@ -171,7 +180,7 @@ impl Shards {
     ///
     /// [`ShardError::NotOwner`], [`ShardError::Busy`] or [`ShardError::Unavailable`]; the token is then as it was.
     pub async fn revoke(&self, reference: TokenReference, caller: &ClientId, now: UnixTime) -> Result<(), ShardError> {
-        let shard = self.shard(reference.routing_id)?;
+        let shard = self.shard_of(reference.routing_id)?;
         // Garbage never reaches the actor. What a reader sees as gone is durably so.
         match shard.view.find_active(reference, now)? {
             None => Ok(()),

@@ -15,7 +15,7 @@ use crate::journal::{Block, JournalError, JournalReader, Lsn, Record};
 use crate::shard::actor::Shard;
 use crate::shard::message::Rebuilt;
 use crate::shard::{Router, ShardView};
-use crate::token::access_token::RoutingId;
+use crate::token::access_token::{Partition, RoutingId};
 use crate::token::event::TokenEvent;
 use crate::token::state::{Replay, ShardState};
 
@@ -112,9 +112,9 @@ impl Applier {
         let thread = std::thread::spawn(move || {
             for block in received {
                 for record in block.records() {
-                    let shard = router.shard_of(RoutingId(record.routing_id));
-                    if let Some(Some(replay)) = own.get_mut(shard) {
-                        apply_record(replay, &record)?;
+                    let partition = router.partition_of(RoutingId(record.routing_id));
+                    if let Some(Some(replay)) = own.get_mut(router.shard_of(partition)) {
+                        apply_record(replay, &record, partition)?;
                     }
                 }
             }
@@ -124,10 +124,10 @@ impl Applier {
     }
 }
 
-fn apply_record(replay: &mut Replay, record: &Record<'_>) -> Result<(), RecoveryError> {
+fn apply_record(replay: &mut Replay, record: &Record<'_>, partition: Partition) -> Result<(), RecoveryError> {
     let event = TokenEvent::decode(record.kind, record.schema, record.payload);
     match event.map_err(|error| error_at(record, &error))? {
-        Some(event) => replay.apply(&event).map_err(|error| error_at(record, &error)),
+        Some(event) => replay.apply(&event, partition).map_err(|error| error_at(record, &error)),
         None => Ok(()),
     }
 }
@@ -172,8 +172,9 @@ impl Rebuild {
         let mut applied = Ok(());
         self.reader.read(Lsn::new(1), &mut |block| {
             for record in block.records() {
-                if applied.is_ok() && self.router.shard_of(RoutingId(record.routing_id)) == self.shard {
-                    applied = apply_record(&mut replay, &record);
+                let partition = self.router.partition_of(RoutingId(record.routing_id));
+                if applied.is_ok() && self.router.shard_of(partition) == self.shard {
+                    applied = apply_record(&mut replay, &record, partition);
                 }
             }
         })?;

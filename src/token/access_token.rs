@@ -37,6 +37,11 @@ pub struct TokenReference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RoutingId(pub u64);
 
+/// One of 65,536 parts of all tokens: the first 16 bits of a keyed hash of the routing id. A shard has a run of them, so a
+/// token that is known by its partition finds its shard whatever number of shards there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub u16);
+
 const PREFIX: &str = "tsr_at_";
 const ROUTING_BYTES: usize = 8;
 const BODY_BYTES: usize = ROUTING_BYTES + 32;

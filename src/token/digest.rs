@@ -31,6 +31,11 @@ impl TokenDigest {
         &self.0
     }
 
+    /// The digest of both halves.
+    pub(super) fn from_words([low, high]: [u64; 2]) -> Self {
+        Self((u128::from(low) | u128::from(high) << 64).to_le_bytes())
+    }
+
     /// Both halves, as a slot stores them.
     pub(super) fn words(self) -> [u64; 2] {
         let bits = u128::from_le_bytes(self.0);

@@ -48,6 +48,10 @@ impl Grant {
         &self.terms
     }
 
+    pub(super) fn shared_terms(&self) -> Arc<GrantTerms> {
+        Arc::clone(&self.terms)
+    }
+
     /// Whether nothing has ended it: the client is still of the generation that it was made under.
     #[must_use]
     pub fn is_in_force(&self) -> bool {
@@ -150,6 +154,13 @@ impl GrantBook {
             held.tokens += 1;
         }
         id
+    }
+
+    /// As many tokens more on a grant that has one already.
+    pub(super) fn hold_more(&mut self, id: u64, tokens: u64) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.tokens += tokens;
+        }
     }
 
     /// Takes one token off a grant; without tokens it goes.

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod event;
 mod expiry;
 pub mod grant;
+pub mod section;
 mod slot;
 pub mod state;
 pub mod table;

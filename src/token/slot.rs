@@ -4,7 +4,7 @@
 //! control   version (24 bits, odd while it is written) · grant id (40 bits; 0 = never used, all ones = removed)
 //! digest    128 bits in two words
 //! times     issued at (32 bits) · expires at (32 bits), seconds since the epoch
-//! revoked   the shard's sequence of the revocation; 0 = not revoked; set once
+//! revoked   the shard's sequence of the revocation (48 bits; 0 = not revoked; set once) · partition (16 bits)
 //! ```
 //!
 //! One thread writes, any number read without waiting for each other. A reader that saw a version change reads again; one
@@ -19,7 +19,7 @@ pub(super) struct Slot {
     control: AtomicU64,
     digest: [AtomicU64; 2],
     times: AtomicU64,
-    revoked: AtomicU64,
+    revoked_and_partition: AtomicU64,
 }
 
 /// What a slot holds.
@@ -30,6 +30,7 @@ pub(super) struct SlotData {
     pub(super) issued_at: u32,
     pub(super) expires_at: u32,
     pub(super) revoked: u64,
+    pub(super) partition: u16,
 }
 
 /// A slot as a reader found it.
@@ -54,11 +55,16 @@ pub(super) struct Contended;
 /// The highest grant id. Ids begin at 1 and are never reused.
 pub(super) const GRANT_ID_MAX: u64 = REMOVED - 1;
 
+/// The highest sequence of a revocation. At a million changes a second a shard reaches it in nine years.
+pub(super) const SEQUENCE_MAX: u64 = (1 << (64 - PARTITION_BITS)) - 1;
+
 const GRANT_BITS: u32 = 40;
 const GRANT_MASK: u64 = (1 << GRANT_BITS) - 1;
 const EMPTY: u64 = 0;
 const REMOVED: u64 = GRANT_MASK;
 const VERSION_ONE: u64 = 1 << GRANT_BITS;
+const PARTITION_BITS: u32 = 16;
+const PARTITION_MASK: u64 = (1 << PARTITION_BITS) - 1;
 /// Reads before a reader gives its core away to the writer that it may be keeping from it.
 const SPINS: usize = 32;
 /// Reads before a reader gives up.
@@ -70,7 +76,7 @@ impl Slot {
             control: AtomicU64::new(EMPTY),
             digest: [AtomicU64::new(0), AtomicU64::new(0)],
             times: AtomicU64::new(0),
-            revoked: AtomicU64::new(0),
+            revoked_and_partition: AtomicU64::new(0),
         }
     }
 
@@ -108,7 +114,8 @@ impl Slot {
             low.store(data.digest[0], Ordering::Relaxed);
             high.store(data.digest[1], Ordering::Relaxed);
             self.times.store(u64::from(data.issued_at) << 32 | u64::from(data.expires_at), Ordering::Relaxed);
-            self.revoked.store(data.revoked, Ordering::Relaxed);
+            let tail = data.revoked << PARTITION_BITS | u64::from(data.partition);
+            self.revoked_and_partition.store(tail, Ordering::Relaxed);
         });
     }
 
@@ -138,12 +145,14 @@ impl Slot {
             REMOVED => Occupant::Removed,
             grant_id => {
                 let times = self.times.load(Ordering::Relaxed);
+                let tail = self.revoked_and_partition.load(Ordering::Relaxed);
                 Occupant::Token(SlotData {
                     digest: [low.load(Ordering::Relaxed), high.load(Ordering::Relaxed)],
                     grant_id,
                     issued_at: upper_half(times),
                     expires_at: lower_half(times),
-                    revoked: self.revoked.load(Ordering::Relaxed),
+                    revoked: tail >> PARTITION_BITS,
+                    partition: u16::try_from(tail & PARTITION_MASK).unwrap_or_default(),
                 })
             }
         }

@@ -8,11 +8,13 @@ use crate::client::id::ClientId;
 use crate::client::registry::{ClientRegistry, Generation};
 use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
+use crate::token::access_token::Partition;
 use crate::token::digest::TokenDigest;
 use crate::token::event::{TermsView, TokenEvent};
 use crate::token::expiry::ExpiryBuckets;
 use crate::token::grant::{GrantBook, GrantTerms};
-use crate::token::slot::SlotData;
+use crate::token::section::TokenSectionView;
+use crate::token::slot::{SEQUENCE_MAX, SlotData};
 use crate::token::table::{Home, TokenReader, TokenTable};
 
 /// The state of a shard. Changed by events in their order, live and at recovery alike.
@@ -32,6 +34,19 @@ pub struct KnownToken<'a> {
     pub expires_at: u32,
     /// Whether it is revoked, durably or not yet.
     pub is_revoked: bool,
+}
+
+/// A token that a shard is to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct NewToken {
+    /// Which token.
+    pub digest: TokenDigest,
+    /// Decides which shard has it.
+    pub partition: Partition,
+    /// When it was issued, in seconds since the epoch.
+    pub issued_at: u32,
+    /// When it expires, in seconds since the epoch.
+    pub expires_at: u32,
 }
 
 impl ShardState {
@@ -68,25 +83,30 @@ impl ShardState {
     }
 
     /// A token is there from now on. One that is there already stays as it is.
-    pub fn issue(
-        &mut self,
-        digest: TokenDigest,
-        issued_at: u32,
-        expires_at: u32,
-        terms: &Arc<GrantTerms>,
-        in_force: &Arc<Generation>,
-    ) {
+    pub fn issue(&mut self, token: &NewToken, terms: &Arc<GrantTerms>, in_force: &Arc<Generation>) {
         let grant_id = self.grants.hold(terms, in_force);
-        let data = SlotData { digest: digest.words(), grant_id, issued_at, expires_at, revoked: 0 };
-        if self.table.insert(data) {
-            self.expiry.push(expires_at, Home::packed(data.digest));
-        } else {
+        if !self.insert(token, grant_id, 0) {
             self.grants.release(grant_id);
         }
     }
 
+    fn insert(&mut self, token: &NewToken, grant_id: u64, revoked: u64) -> bool {
+        let NewToken { digest, partition, issued_at, expires_at } = *token;
+        let (digest, partition) = (digest.words(), partition.0);
+        let is_new = self.table.insert(SlotData { digest, grant_id, issued_at, expires_at, revoked, partition });
+        if is_new {
+            self.expiry.push(expires_at, Home::packed(digest));
+        }
+        is_new
+    }
+
     /// A token is revoked from `sequence` on, which is not 0. Nothing happens to one that is not there, or is revoked.
+    ///
+    /// # Panics
+    ///
+    /// When the sequence does not fit 48 bits, after years of a million changes a second: restart before.
     pub fn revoke(&mut self, digest: TokenDigest, sequence: u64) {
+        assert!(sequence <= SEQUENCE_MAX, "a shard has used up its sequences");
         self.table.revoke(digest, sequence);
     }
 
@@ -136,21 +156,62 @@ impl Replay {
         Self { state, registry, terms: HashMap::new(), hasher: RandomState::new(), now }
     }
 
-    /// Applies the next event of this shard.
+    /// Applies the next event of this shard, about a token in `partition`.
     ///
     /// # Errors
     ///
     /// [`InvalidRecord`]: nothing may be skipped, so the caller refuses to start.
-    pub fn apply(&mut self, event: &TokenEvent<'_>) -> Result<(), InvalidRecord> {
+    pub fn apply(&mut self, event: &TokenEvent<'_>, partition: Partition) -> Result<(), InvalidRecord> {
         match event {
             TokenEvent::Revoked { digest } => self.state.revoke(*digest, RECOVERED_SEQUENCE),
             TokenEvent::Issued { expires_at, .. } if *expires_at <= self.now => {}
             TokenEvent::Issued { digest, issued_at, expires_at, terms } => {
                 let made = self.terms(terms)?;
-                self.state.issue(*digest, *issued_at, *expires_at, &made.terms, &made.in_force);
+                let (digest, issued_at, expires_at) = (*digest, *issued_at, *expires_at);
+                self.state.issue(&NewToken { digest, partition, issued_at, expires_at }, &made.terms, &made.in_force);
             }
         }
         Ok(())
+    }
+
+    /// Takes over the tokens of a snapshot's section whose partition `is_own`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRecord`] as for [`Replay::apply`].
+    pub fn load(
+        &mut self,
+        section: &TokenSectionView<'_>,
+        is_own: impl Fn(Partition) -> bool,
+    ) -> Result<(), InvalidRecord> {
+        let terms: Vec<_> = section.terms().collect();
+        // By the index of the terms: their grant, and how many of its tokens came from this section.
+        let mut held: Vec<Option<(u64, u64)>> = vec![None; terms.len()];
+        for (token, terms_index, is_revoked) in section.tokens() {
+            if token.expires_at <= self.now || !is_own(token.partition) {
+                continue;
+            }
+            let (Some(held), Some(terms)) = (held.get_mut(terms_index), terms.get(terms_index)) else {
+                return Err(InvalidRecord("reference to terms"));
+            };
+            let (grant_id, tokens) = match held {
+                Some(held) => held,
+                None => held.insert((self.hold(terms)?, 0)),
+            };
+            let revoked = if is_revoked { RECOVERED_SEQUENCE } else { 0 };
+            *tokens += u64::from(self.state.insert(&token, *grant_id, revoked));
+        }
+        for (grant_id, tokens) in held.into_iter().flatten() {
+            self.state.grants.hold_more(grant_id, tokens);
+            self.state.grants.release(grant_id);
+        }
+        Ok(())
+    }
+
+    /// The grant of these terms, with a token on it that is only thought of.
+    fn hold(&mut self, terms: &TermsView<'_>) -> Result<u64, InvalidRecord> {
+        let made = self.terms(terms)?;
+        Ok(self.state.grants.hold(&made.terms, &made.in_force))
     }
 
     /// The state after the last event.
@@ -188,10 +249,16 @@ mod tests {
         TokenDigest::of(&number.to_string())
     }
 
+    fn new_token(number: u32, expires_at: u32) -> NewToken {
+        NewToken { digest: digest(number), partition: PARTITION, issued_at: 0, expires_at }
+    }
+
+    const PARTITION: Partition = Partition(7);
+
     fn state_with(tokens: u32, expires_at: u32) -> ShardState {
         let mut state = ShardState::new(Arc::from("https://as.example"));
         for number in 0..tokens {
-            state.issue(digest(number), 0, expires_at, &terms("read"), &Arc::default());
+            state.issue(&new_token(number, expires_at), &terms("read"), &Arc::default());
         }
         state
     }
@@ -199,7 +266,7 @@ mod tests {
     #[test]
     fn expired_tokens_leave_in_bounded_steps_and_take_their_grant_with_them() {
         let mut state = state_with(5000, 100);
-        state.issue(digest(9999), 0, 1000, &terms("write"), &Arc::default());
+        state.issue(&new_token(9999, 1000), &terms("write"), &Arc::default());
         assert!(!state.expire(100), "the bucket is not wholly past");
         let mut steps = 0;
         while state.expire(200) {
@@ -217,7 +284,7 @@ mod tests {
         let mut state = state_with(1, 100);
         state.revoke(digest(0), 7);
         state.revoke(digest(0), 8);
-        state.issue(digest(0), 0, 100, &terms("read"), &Arc::default());
+        state.issue(&new_token(0, 100), &terms("read"), &Arc::default());
         assert_eq!(state.reader().find(digest(0)).unwrap().unwrap().revoked, 7);
         assert!(state.find(digest(0)).unwrap().is_revoked);
     }
@@ -231,9 +298,11 @@ mod tests {
         let revoked = encode_revoked(digest(1)).unwrap();
         for _ in 0..2 {
             for payload in &issued {
-                replay.apply(&TokenEvent::decode(KIND_ISSUED, SCHEMA, payload).unwrap().unwrap()).unwrap();
+                let event = TokenEvent::decode(KIND_ISSUED, SCHEMA, payload).unwrap().unwrap();
+                replay.apply(&event, PARTITION).unwrap();
             }
-            replay.apply(&TokenEvent::decode(KIND_REVOKED, SCHEMA, &revoked).unwrap().unwrap()).unwrap();
+            let event = TokenEvent::decode(KIND_REVOKED, SCHEMA, &revoked).unwrap().unwrap();
+            replay.apply(&event, PARTITION).unwrap();
         }
         let state = replay.finish();
         assert_eq!(state.tokens(), 2, "the one that had expired is left out");

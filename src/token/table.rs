@@ -73,6 +73,34 @@ impl TokenReader {
         Err(Contended)
     }
 
+    /// Hands out the tokens of one small table, in no order, while its writer goes on. `visit` answers whether the token's grant
+    /// was there; where it was not, the token has gone meanwhile.
+    pub(super) fn walk_table(
+        &self,
+        table: usize,
+        visit: &mut dyn FnMut(&Self, SlotData) -> bool,
+    ) -> Result<(), Contended> {
+        let Some(table) = self.tables.get(table) else { return Ok(()) };
+        // If it is replaced meanwhile, it still has all that was there when the walk came by.
+        let table = table.load_full();
+        table.blocks.iter().flat_map(|block| block.iter()).try_for_each(|slot| self.walk_slot(slot, visit))
+    }
+
+    fn walk_slot(&self, slot: &Slot, visit: &mut dyn FnMut(&Self, SlotData) -> bool) -> Result<(), Contended> {
+        for _ in 0..LOOKUPS_MAX {
+            let (Occupant::Token(data), version) = slot.read().map_err(|_| Contended)? else { return Ok(()) };
+            if visit(self, data) || slot.is_unchanged(version) {
+                return Ok(());
+            }
+        }
+        Err(Contended)
+    }
+
+    /// A grant, if a token still hangs on it.
+    pub(super) fn grant(&self, id: u64) -> Option<GrantGuard> {
+        self.grants.find(id)
+    }
+
     fn probe(&self, table: &SmallTable, home: Home, words: [u64; 2]) -> Result<Probe, Contended> {
         for slot in table.probe(home) {
             let (occupant, version) = slot.read().map_err(|_| Contended)?;
@@ -223,7 +251,7 @@ pub(super) struct Home {
 
 const TABLE_BITS: u32 = 13;
 const START_BITS: u32 = 19;
-const TABLES: usize = 1 << TABLE_BITS;
+pub(super) const TABLES: usize = 1 << TABLE_BITS;
 const SLOTS_PER_BLOCK: usize = 64;
 
 impl Home {
@@ -371,7 +399,7 @@ mod tests {
                 match operation {
                     Operation::Insert { number, expires_at, grant } => {
                         let digest = crowded(number).words();
-                        let data = SlotData { digest, grant_id: grant, issued_at: 7, expires_at, revoked: 0 };
+                        let data = SlotData { digest, grant_id: grant, issued_at: 7, expires_at, revoked: 0, partition: number };
                         prop_assert_eq!(table.insert(data), !model.contains_key(&number));
                         model.entry(number).or_insert((expires_at, grant, 0));
                     }
@@ -406,7 +434,7 @@ mod tests {
         let mut table = TokenTable::new();
         for number in 0..600 {
             let digest = crowded(number).words();
-            table.insert(SlotData { digest, grant_id: 1, issued_at: 0, expires_at: 10, revoked: 0 });
+            table.insert(SlotData { digest, grant_id: 1, issued_at: 0, expires_at: 10, revoked: 0, partition: 0 });
         }
         let blocks = |table: &TokenTable| table.tables.iter().map(|cell| cell.load().blocks.len()).sum::<usize>();
         assert!(blocks(&table) >= 600 / SLOTS_PER_BLOCK);

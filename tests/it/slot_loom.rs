@@ -19,7 +19,8 @@ use sync::{AtomicU64, Ordering};
 /// A token all of whose fields follow from its number: a mix of two of them is none of them.
 const fn token(number: u32) -> SlotData {
     let word = number as u64;
-    SlotData { digest: [word << 8, word << 16], grant_id: word, issued_at: number, expires_at: number * 10, revoked: 0 }
+    let digest = [word << 8, word << 16];
+    SlotData { digest, grant_id: word, issued_at: number, expires_at: number * 10, revoked: 0, partition: 7 }
 }
 
 const fn revoked(number: u32, sequence: u64) -> SlotData {

@@ -43,7 +43,7 @@ impl Desk {
     }
 
     fn issue(&mut self, number: u64) -> Answer {
-        self.tell(|reply| Issue { token: token(number), reply })
+        self.tell(|reply| Issue { token: token(number), partition: Partition(0), reply })
     }
 
     fn revoke_as(&mut self, caller: &str, number: u64) -> Answer {

@@ -53,7 +53,7 @@ fn a_shard_that_panics_under_load_loses_nothing() {
 async fn explode_under_load(house: &House, load: &Load) {
     let shards = house.shards();
     load.until_acknowledged([30, 30]).await;
-    let own = |number: &u64| shards.router.shard_of(RoutingId(*number)) == 0;
+    let own = |number: &u64| shards.router.shard_of(shards.router.partition_of(RoutingId(*number))) == 0;
     let spoiled: Vec<u64> = load.active.borrow().iter().copied().filter(own).take(5).collect();
     house.gate.close();
     explode(&shards, &spoiled);
@@ -117,7 +117,9 @@ impl Load {
             let number = self.next.replace(self.next.get() + 1);
             match self.work_on(number).await {
                 Ok(()) => {
-                    let acknowledged = &self.acknowledged[self.shards.router.shard_of(RoutingId(number))];
+                    let router = &self.shards.router;
+                    let shard = router.shard_of(router.partition_of(RoutingId(number)));
+                    let acknowledged = &self.acknowledged[shard];
                     acknowledged.set(acknowledged.get() + 1);
                 }
                 Err(error) => {

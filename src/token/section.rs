@@ -1,0 +1,216 @@
+//! Tokens as a snapshot holds them: sections that stand alone, each with the terms that its tokens share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+use rkyv::with::InlineAsBox;
+use rkyv::{Archive, Serialize};
+
+use crate::token::access_token::Partition;
+use crate::token::digest::TokenDigest;
+use crate::token::event::TermsView;
+use crate::token::grant::GrantTerms;
+use crate::token::slot::SlotData;
+use crate::token::state::NewToken;
+use crate::token::table::{Contended, TABLES, TokenReader};
+
+/// The newest schema of a section.
+pub const SECTION_SCHEMA: u16 = 1;
+
+#[derive(Archive, Serialize)]
+struct Tokens<'a> {
+    terms: Vec<SharedTerms<'a>>,
+    tokens: Vec<Token>,
+}
+
+#[derive(Archive, Serialize)]
+struct SharedTerms<'a> {
+    client_generation: u64,
+    #[rkyv(with = InlineAsBox)]
+    client_id: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    scope: &'a str,
+    audience: Vec<String>,
+}
+
+/// 32 bytes.
+#[derive(Archive, Serialize)]
+struct Token {
+    digest: [u8; 16],
+    issued_at: u32,
+    expires_at: u32,
+    /// Index into the terms of the section.
+    terms: u32,
+    partition: u16,
+    /// 1 if it is revoked, else 0.
+    revoked: u16,
+}
+
+/// A section that was made: bytes, and what a reader may want to know before it looks at them.
+#[derive(Debug)]
+pub struct TokenSection {
+    /// The bytes.
+    pub payload: AlignedVec,
+    /// How many tokens they hold.
+    pub tokens: u64,
+    /// The lowest and the highest partition among them.
+    pub partitions: (Partition, Partition),
+}
+
+/// Goes through the tokens of a shard while it goes on, and makes sections of them. Each token is as it was at some moment
+/// of the walk; one that was there from its beginning to its end is not missed.
+pub struct TokenWalk {
+    reader: TokenReader,
+    /// What has expired by then is left out.
+    now: u32,
+    next_table: usize,
+}
+
+impl TokenWalk {
+    /// A walk that is at its beginning.
+    #[must_use]
+    pub const fn new(reader: TokenReader, now: u32) -> Self {
+        Self { reader, now, next_table: 0 }
+    }
+
+    /// The next section, of about [`SECTION_BYTES`]; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Contended`] when the shard was put off its core in the middle of a write; the walk then has to begin anew.
+    pub fn next_section(&mut self) -> Result<Option<TokenSection>, Contended> {
+        let mut section = Gathering::default();
+        while self.next_table < TABLES && section.bytes < SECTION_BYTES {
+            self.reader.walk_table(self.next_table, &mut |reader, data| {
+                if data.expires_at <= self.now {
+                    return true;
+                }
+                let Some(terms) = section.terms_of(reader, data.grant_id) else { return false };
+                section.push(data, terms);
+                true
+            })?;
+            self.next_table += 1;
+        }
+        Ok(section.finish())
+    }
+}
+
+/// When a section is full.
+const SECTION_BYTES: usize = 1 << 20;
+
+/// A section in the making.
+#[derive(Default)]
+struct Gathering {
+    /// `Dead` for a grant that is no longer in force: its tokens are left out.
+    known: HashMap<u64, Known>,
+    terms: Vec<Arc<GrantTerms>>,
+    tokens: Vec<Token>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Known {
+    At(u32),
+    Dead,
+}
+
+impl Gathering {
+    /// Where the terms of a grant stand in this section. `None` when the grant has gone, and so has its token.
+    fn terms_of(&mut self, reader: &TokenReader, grant_id: u64) -> Option<Known> {
+        if let Some(known) = self.known.get(&grant_id) {
+            return Some(*known);
+        }
+        let grant = reader.grant(grant_id)?;
+        let known = if grant.is_in_force() {
+            let terms = grant.shared_terms();
+            self.bytes += terms.scope.as_str().len() + TERMS_BYTES;
+            self.terms.push(terms);
+            Known::At(u32::try_from(self.terms.len() - 1).unwrap_or_default())
+        } else {
+            Known::Dead
+        };
+        self.known.insert(grant_id, known);
+        Some(known)
+    }
+
+    fn push(&mut self, data: SlotData, terms: Known) {
+        let Known::At(terms) = terms else { return };
+        let SlotData { issued_at, expires_at, partition, revoked, .. } = data;
+        let digest = *TokenDigest::from_words(data.digest).as_bytes();
+        let revoked = u16::from(revoked != 0);
+        self.bytes += size_of::<Token>();
+        self.tokens.push(Token { digest, issued_at, expires_at, terms, partition, revoked });
+    }
+
+    fn finish(self) -> Option<TokenSection> {
+        let partitions = self.tokens.iter().map(|token| Partition(token.partition));
+        let partitions = (partitions.clone().min()?, partitions.max()?);
+        let tokens = self.tokens.len() as u64;
+        let terms = self.terms.iter().map(|terms| SharedTerms {
+            client_generation: terms.client_generation,
+            client_id: terms.client_id.as_str(),
+            scope: terms.scope.as_str(),
+            audience: terms.audience.members().map(str::to_owned).collect(),
+        });
+        let section = Tokens { terms: terms.collect(), tokens: self.tokens };
+        let payload = rkyv::to_bytes::<rancor::Error>(&section).ok()?;
+        Some(TokenSection { payload, tokens, partitions })
+    }
+}
+
+/// What terms take beside their scope, about.
+const TERMS_BYTES: usize = 96;
+
+/// A section whose bytes are what was written and that cannot be read: of a newer version, or a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("snapshot section of tokens, schema {schema}, cannot be read: {reason}; start the version that wrote it")]
+pub struct UnreadableSection {
+    schema: u16,
+    reason: String,
+}
+
+/// A section as read.
+pub struct TokenSectionView<'a> {
+    tokens: &'a ArchivedTokens<'a>,
+}
+
+impl<'a> TokenSectionView<'a> {
+    /// Reads a section.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableSection`]: nothing may be skipped, so the caller refuses to start.
+    pub fn decode(schema: u16, payload: &'a [u8]) -> Result<Self, UnreadableSection> {
+        let unreadable = |reason: String| UnreadableSection { schema, reason };
+        if schema != SECTION_SCHEMA {
+            return Err(unreadable("unknown schema".to_owned()));
+        }
+        let tokens = rkyv::access::<ArchivedTokens<'_>, rancor::Error>(payload);
+        Ok(Self { tokens: tokens.map_err(|error| unreadable(error.to_string()))? })
+    }
+
+    /// The terms that its tokens share.
+    pub(super) fn terms(&self) -> impl ExactSizeIterator<Item = TermsView<'a>> {
+        self.tokens.terms.iter().map(|terms| TermsView {
+            client_id: &terms.client_id,
+            client_generation: terms.client_generation.to_native(),
+            scope: &terms.scope,
+            audience: terms.audience.iter().map(|member| member.as_str()).collect(),
+        })
+    }
+
+    /// Its tokens, each with the index of its terms, and whether it is revoked.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (NewToken, usize, bool)> {
+        self.tokens.tokens.iter().map(|token| {
+            let new = NewToken {
+                digest: TokenDigest::from_bytes(token.digest),
+                partition: Partition(token.partition.to_native()),
+                issued_at: token.issued_at.to_native(),
+                expires_at: token.expires_at.to_native(),
+            };
+            (new, usize::try_from(token.terms.to_native()).unwrap_or(usize::MAX), token.revoked != 0)
+        })
+    }
+}
