@@ -1,19 +1,25 @@
 //! The command line of Tessera.
 
+use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use tessera::client::id::ClientId;
 use tessera::client::secret::ClientSecret;
 use tessera::clock::Clock;
-use tessera::config::cli::{ClientCommand, Command, Flags};
+use tessera::command;
+use tessera::config::cli::{Command, Flags};
 use tessera::config::error::ConfigErrors;
 use tessera::config::value::LogFormat;
 use tessera::config::{self, Config};
 use tessera::journal::disk::create_private_file;
 use tessera::server::Server;
 use tessera::telemetry::log;
+use tessera::telemetry::progress::StartProgress;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -24,8 +30,14 @@ fn main() -> ExitCode {
         Command::Serve(flags) => with_config(&flags, |config| actix_rt::System::new().block_on(serve(&config))),
         Command::Check(flags) => with_config(&flags, |config| check(&config)),
         Command::Client(command) => {
-            with_config(command.flags(), |config| actix_rt::System::new().block_on(client(&command, &config)))
+            with_config(command.flags(), |config| ask(command::client::run(&command, &config.storage.data_dir)))
         }
+        Command::Snapshot(server) => {
+            with_config(server.flags(), |config| ask(command::snapshot::take(&config.storage.data_dir)))
+        }
+        Command::Backup(backup) => with_config(backup.server.flags(), |config| {
+            ask(command::snapshot::back_up(&backup, &config.storage.data_dir))
+        }),
     }
 }
 
@@ -46,8 +58,9 @@ fn check(config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn client(command: &ClientCommand, config: &Config) -> ExitCode {
-    match tessera::command::client::run(command, &config.storage.data_dir).await {
+/// Waits for what a command answers, and prints it.
+fn ask<E: Display>(answer: impl Future<Output = Result<String, E>>) -> ExitCode {
+    match actix_rt::System::new().block_on(answer) {
         Ok(answer) => {
             say(&format!("{answer}\n"));
             ExitCode::SUCCESS
@@ -79,9 +92,10 @@ async fn serve(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let starting = Server::start(config, Clock::system());
+    let progress = Arc::new(StartProgress::default());
+    let starting = Server::start(config, Clock::system(), Arc::clone(&progress));
     let server = tokio::select! {
-        started = starting => match started {
+        started = showing_progress(starting, &progress) => match started {
             Ok(server) => server,
             Err(error) => {
                 tracing::error!(error = with_sources(&error), "the server does not start");
@@ -110,6 +124,27 @@ async fn serve(config: &Config) -> ExitCode {
         Err(error) => {
             tracing::error!(error = with_sources(&error), "the end of the journal could not be written");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Draws a bar while a start reads for longer than a moment, where somebody is looking.
+async fn showing_progress<T>(starting: impl Future<Output = T>, progress: &StartProgress) -> T {
+    let style = ProgressStyle::with_template("reading snapshot and journal {bar:40} {bytes}/{total_bytes} {eta}");
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut interval = tokio::time::interval(Duration::from_millis(200));
+    interval.tick().await;
+    tokio::pin!(starting);
+    loop {
+        tokio::select! {
+            started = &mut starting => {
+                bar.finish_and_clear();
+                return started;
+            }
+            _ = interval.tick() => {
+                bar.set_length(progress.expected_bytes());
+                bar.set_position(progress.read_bytes());
+            }
         }
     }
 }
@@ -182,6 +217,6 @@ fn say_or(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-fn complain(error: &dyn std::fmt::Display) {
+fn complain(error: &dyn Display) {
     let _ = writeln!(std::io::stderr(), "{error}");
 }

@@ -20,7 +20,7 @@ use crate::client::metadata::{ClientMetadata, ClientMetadataDocument, Introspect
 use crate::client::registry::ClientRegistry;
 use crate::client::secret::{ClientSecret, SecretDigest};
 use crate::clock::{Clock, Tick};
-use crate::command::client::SOCKET_NAME;
+use crate::command::socket::SOCKET_NAME;
 use crate::config::Config;
 use crate::config::secret::BootstrapClient;
 use crate::config::value::Durability;
@@ -29,15 +29,17 @@ use crate::endpoint::server::Listening;
 use crate::endpoint::service::{Gate, Service};
 use crate::grant::Defaults;
 use crate::journal::disk::DiskLock;
-use crate::journal::{Disk as _, Journal, JournalError, JournalKeys, Lane, Opened, Options, RealDisk};
+use crate::journal::{Disk as _, Journal, JournalError, JournalKeys, Lane, Opened, Opening, Options, RealDisk};
 use crate::server::directory::{DirectoryError, master_key};
 use crate::server::metrics::Sources;
 use crate::shard::actor::ShardParts;
 use crate::shard::recovery::{Rebuild, Recovery, RecoveryError};
+use crate::shard::snapshot::{RunningSnapshots, SnapshotParts};
 use crate::shard::{Router, RunningShards, Shards};
 use crate::signing::derivation::DerivedKeys;
 use crate::telemetry::http::HttpMetrics;
 use crate::telemetry::message::MessageMetrics;
+use crate::telemetry::progress::StartProgress;
 use crate::token::state::ShardState;
 
 /// A running server.
@@ -54,6 +56,8 @@ pub struct Server {
     clock: Arc<Clock>,
     listeners: Vec<Listener>,
     ticks: JoinHandle<()>,
+    /// `None` with durability `memory`.
+    snapshots: Option<RunningSnapshots>,
     running_shards: RunningShards,
     client_arbiter: Arbiter,
     kept: Kept,
@@ -136,6 +140,7 @@ impl StartError {
 struct Recovered {
     states: Vec<ShardState>,
     lanes: Vec<Lane>,
+    registry: Arc<ClientRegistry>,
     kept: Kept,
 }
 
@@ -146,20 +151,22 @@ impl Server {
     /// # Errors
     ///
     /// [`StartError`] says what to do; nothing is left running then, but for listeners that answer 503.
-    pub async fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, clock: Clock, progress: Arc<StartProgress>) -> Result<Self, StartError> {
         let clock = Arc::new(clock);
         let keys = DerivedKeys::of(master_key(&config.storage)?.as_bytes());
         let http_metrics = Arc::new(HttpMetrics::default());
-        let gate = Arc::new(Gate::new(Arc::clone(&clock), config.http.body_timeout));
+        let gate = Arc::new(Gate::new(Arc::clone(&clock), Arc::clone(&progress), config.http.body_timeout));
         let Listeners { mut listeners, address, admin_address } = Listeners::begin(config, &gate, &http_metrics)?;
         let issuer: Arc<str> = match &config.http.issuer {
             Some(issuer) => Arc::from(issuer.as_str()),
             None => Arc::from(format!("http://{address}")),
         };
         let router = Router::new(keys.shard_hash, usize::from(config.shards.count));
-        let ground =
-            Ground { router, issuer: Arc::clone(&issuer), registry: Arc::default(), clock: Arc::clone(&clock) };
-        let Recovered { states, mut lanes, kept } = recover(config, &keys, &ground).await?;
+        let issuer_of_tokens = Arc::clone(&issuer);
+        let start =
+            Starting { config, keys: &keys, router: &router, issuer: &issuer, clock: &clock, progress: &progress };
+        let Recovered { states, mut lanes, registry, kept } = start.recover().await?;
+        let ground = Ground { router, issuer: issuer_of_tokens, registry, clock: Arc::clone(&clock) };
         // Only who holds the directory may have its socket, so it comes after the lock.
         listeners.push(Listener::on_socket(&config.storage.data_dir.join(SOCKET_NAME), &gate, &http_metrics)?);
 
@@ -167,6 +174,15 @@ impl Server {
         let clients = RunningClients::start(&ground, lanes.pop().unwrap_or_else(Lane::memory), &random);
         let running_shards = start_shards(config, &ground, states, lanes, kept.journal());
         let shards = running_shards.shards();
+        let snapshots = kept.journal().map(|journal| {
+            RunningSnapshots::start(SnapshotParts {
+                shards: Arc::clone(&shards),
+                registry: Arc::clone(&ground.registry),
+                store: journal.snapshots(),
+                clock: Arc::clone(&clock),
+                tail_bytes_min: SNAPSHOT_TAIL_BYTES_MIN,
+            })
+        });
         let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &ground.registry, &clients.actor).await?;
         let sources = Sources {
             http: http_metrics,
@@ -174,12 +190,14 @@ impl Server {
             registry: Arc::clone(&ground.registry),
             clients: Arc::clone(&clients.metrics),
             journal: kept.journal().map(Journal::metrics),
+            snapshots: snapshots.as_ref().map(|running| running.snapshots().metrics()),
         };
         gate.open(Service {
             issuer: Arc::clone(&issuer),
             registry: ground.registry,
             clients: clients.actor,
             shards: Arc::clone(&shards),
+            snapshots: snapshots.as_ref().map(RunningSnapshots::snapshots),
             defaults: Defaults { access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds },
             random,
             exposition: sources.expose(),
@@ -196,6 +214,7 @@ impl Server {
             clock,
             listeners,
             ticks,
+            snapshots,
             running_shards,
             client_arbiter,
             kept,
@@ -217,6 +236,9 @@ impl Server {
             listener.end().await;
         }
         self.ticks.abort();
+        if let Some(snapshots) = self.snapshots {
+            snapshots.stop();
+        }
         drop(self.shards);
         self.running_shards.stop();
         self.client_arbiter.stop();
@@ -315,6 +337,7 @@ fn start_shards(
     let parts = states.into_iter().zip(lanes).enumerate().map(|(shard, (state, lane))| {
         let rebuild = journal.map(|journal| Rebuild {
             reader: journal.reader(),
+            snapshots: journal.snapshots(),
             router: ground.router.clone(),
             shard,
             issuer: Arc::clone(&ground.issuer),
@@ -326,49 +349,93 @@ fn start_shards(
     RunningShards::start(ground.router.clone(), parts)
 }
 
-/// Reads the journal on threads of its own, so that the listeners can answer 503 meanwhile.
-async fn recover(config: &Config, keys: &DerivedKeys, ground: &Ground) -> Result<Recovered, StartError> {
-    let shards = usize::from(config.shards.count);
-    let data_dir = config.storage.data_dir.clone();
-    if config.storage.durability == Durability::Memory {
-        return without_journal(&data_dir, shards, &ground.issuer);
+/// What a recovery is made of.
+struct Starting<'a> {
+    config: &'a Config,
+    keys: &'a DerivedKeys,
+    router: &'a Router,
+    issuer: &'a Arc<str>,
+    clock: &'a Arc<Clock>,
+    progress: &'a Arc<StartProgress>,
+}
+
+impl Starting<'_> {
+    /// Reads snapshot and journal on threads of their own, so that the listeners can answer 503 meanwhile.
+    async fn recover(&self) -> Result<Recovered, StartError> {
+        let shards = usize::from(self.config.shards.count);
+        let data_dir = self.config.storage.data_dir.clone();
+        if self.config.storage.durability == Durability::Memory {
+            return without_journal(&data_dir, shards, self.issuer);
+        }
+        let journal_keys = JournalKeys { mac: self.keys.journal_mac, key_id: self.keys.journal_key_id };
+        // One lane for each shard, and one for the clients.
+        let options = Options::new(journal_keys, shards + 1, LANE_CAPACITY);
+        let (clock, progress) = (Arc::clone(self.clock), Arc::clone(self.progress));
+        let (router, issuer) = (self.router.clone(), Arc::clone(self.issuer));
+        let (done, mut recovered) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = done.send(open_journal(data_dir, options, &progress, &clock, &mut |registry, now| {
+                let threads = std::thread::available_parallelism().map_or(1, usize::from);
+                Recovery::begin(&router, shards, threads, &issuer, registry, now)
+            }));
+        });
+        let mut interval = tokio::time::interval(LOG_PROGRESS_EVERY);
+        interval.tick().await;
+        loop {
+            tokio::select! {
+                recovered = &mut recovered => return recovered.map_err(|_| StartError::Panicked)?,
+                _ = interval.tick() => {
+                    let (percent, read_bytes) = (self.progress.percent(), self.progress.read_bytes());
+                    tracing::info!(percent, read_bytes, "reading snapshot and journal");
+                }
+            }
+        }
     }
-    let journal_keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
-    // One lane for each shard, and one for the clients.
-    let options = Options::new(journal_keys, shards + 1, LANE_CAPACITY);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let now = ground.clock.now().as_seconds_u32();
-    let mut recovery = Recovery::begin(&ground.router, shards, threads, &ground.issuer, &ground.registry, now);
-    let clock = Arc::clone(&ground.clock);
-    let (done, recovered) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = done.send(
-            open_journal(data_dir, options, clock, &mut recovery).and_then(|opened| Ok((opened, recovery.finish()?))),
-        );
-    });
-    let (Opened { journal, lanes, recovered }, states) = recovered.await.map_err(|_| StartError::Panicked)??;
-    tracing::info!(
-        records = recovered.records,
-        bytes = recovered.bytes,
-        tokens = states.iter().map(ShardState::tokens).sum::<usize>(),
-        clients = ground.registry.len(),
-        epoch = recovered.epoch,
-        "the journal is read"
-    );
-    Ok(Recovered { states, lanes, kept: Kept::Journal(journal) })
 }
 
 /// Appends that may wait for the commit thread, for each shard.
 const LANE_CAPACITY: usize = 8192;
+const LOG_PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// A snapshot is taken when a restart would read more of the journal than this.
+const SNAPSHOT_TAIL_BYTES_MIN: u64 = 256 << 20;
 
+/// Loads the newest snapshot that is whole, and replays the journal from there. `begin` makes a recovery that has nothing yet.
 fn open_journal(
     data_dir: PathBuf,
     options: Options,
-    clock: Arc<Clock>,
-    recovery: &mut Recovery,
-) -> Result<Opened, StartError> {
-    let disk = open_disk(data_dir)?;
-    Ok(crate::journal::open(Arc::new(disk), options, clock, &mut |block| recovery.apply(&block))?)
+    progress: &Arc<StartProgress>,
+    clock: &Arc<Clock>,
+    begin: &mut dyn FnMut(&Arc<ClientRegistry>, u32) -> Recovery,
+) -> Result<Recovered, StartError> {
+    let started = clock.monotonic();
+    let mut opening = Opening::begin(Arc::new(open_disk(data_dir)?), options, Arc::clone(progress))?;
+    let now = clock.now().as_seconds_u32();
+    let mut registry = Arc::default();
+    let mut recovery = begin(&registry, now);
+    loop {
+        match opening.load_snapshot(&mut |section| recovery.load(section)) {
+            Ok(_) => break,
+            Err(error @ (JournalError::Snapshot { .. } | JournalError::Foreign { .. })) if opening.can_do_without() => {
+                tracing::error!(%error, "goes on with what is older");
+                registry = Arc::default();
+                recovery = begin(&registry, now);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let Opened { journal, lanes, recovered } = opening.open(Arc::clone(clock), &mut |block| recovery.apply(block))?;
+    let states = recovery.finish()?;
+    tracing::info!(
+        snapshot_items = recovered.snapshot.map(|snapshot| snapshot.items),
+        records = recovered.records,
+        bytes = recovered.bytes,
+        tokens = states.iter().map(ShardState::tokens).sum::<usize>(),
+        clients = registry.len(),
+        epoch = recovered.epoch,
+        ms = clock.monotonic().saturating_sub(started).as_millis(),
+        "snapshot and journal are read"
+    );
+    Ok(Recovered { states, lanes, registry, kept: Kept::Journal(journal) })
 }
 
 fn open_disk(data_dir: PathBuf) -> Result<RealDisk, StartError> {
@@ -382,6 +449,7 @@ fn without_journal(data_dir: &Path, shards: usize, issuer: &Arc<str>) -> Result<
     Ok(Recovered {
         states: (0..shards).map(|_| ShardState::new(Arc::clone(issuer))).collect(),
         lanes: (0..=shards).map(|_| Lane::memory()).collect(),
+        registry: Arc::default(),
         kept: Kept::Lock(lock),
     })
 }

@@ -1,5 +1,6 @@
 //! What the journal holds of a client. Events carry the whole state, so that replaying one twice changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rkyv::rancor;
@@ -12,6 +13,7 @@ use crate::client::registry::ClientRegistry;
 use crate::client::secret::SecretDigest;
 use crate::client::{Client, Credential};
 use crate::clock::UnixTime;
+use crate::journal::Entry;
 
 /// The `kind` of a journal record that stores a client. Kinds 1 to 15 are this room's.
 pub const KIND_STORED: u16 = 1;
@@ -63,6 +65,28 @@ pub(super) fn encode_stored(client: &Client) -> Result<AlignedVec, rancor::Error
 
 pub(super) fn encode_deleted(client_id: &ClientId, generation: u64) -> Result<AlignedVec, rancor::Error> {
     rkyv::to_bytes(&ClientDeleted { client_id: client_id.as_str().to_owned(), generation })
+}
+
+/// Hands out records that make the registry what it is now, while it changes: a snapshot of this room. What changes meanwhile
+/// is in it or not, and is in later records of the journal in any case.
+///
+/// # Errors
+///
+/// None in practice: rkyv's signature has one.
+pub fn records_of(registry: &ClientRegistry, push: &mut dyn FnMut(&Entry)) -> Result<(), rancor::Error> {
+    let entry = |kind, payload| Entry { kind, schema: SCHEMA, routing_id: 0, payload };
+    let mut stored: HashMap<ClientId, u64> = HashMap::new();
+    for client in registry.all() {
+        push(&entry(KIND_STORED, encode_stored(&client)?));
+        stored.insert(client.id.clone(), client.generation);
+    }
+    for (client_id, generation) in registry.generations() {
+        // A generation that no client has is what its deletion left.
+        if generation > stored.get(&client_id).copied().unwrap_or_default() {
+            push(&entry(KIND_DELETED, encode_deleted(&client_id, generation)?));
+        }
+    }
+    Ok(())
 }
 
 /// Applies a record of this room to the registry, at recovery. Records of other rooms are none of its business:

@@ -63,6 +63,13 @@ impl ClientRegistry {
         self.clients.pin().values().cloned().collect()
     }
 
+    /// Every generation above 0, of clients that are there and of clients that were, in no order.
+    pub(super) fn generations(&self) -> Vec<(ClientId, u64)> {
+        let pinned = self.generations.pin();
+        let values = pinned.iter().map(|(client_id, generation)| (client_id.clone(), generation.value()));
+        values.filter(|(_, generation)| *generation > 0).collect()
+    }
+
     /// Shows a client that is durable.
     pub(super) fn publish(&self, client: &Arc<Client>) {
         client.in_force.raise_to(client.generation);

@@ -1,46 +1,13 @@
 //! `tessera client …`: the admin API's clients from the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
-use tokio::net::UnixStream;
 
+use crate::command::socket::{CommandError, SOCKET_NAME, send};
 use crate::config::cli::{ClientCommand, ClientMetadata};
-
-/// The name of the socket in the data directory.
-pub const SOCKET_NAME: &str = "admin.sock";
-
-/// Why a command did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// Nobody answers on the socket.
-    #[error("no server answers at {}: {reason}; start one with this --data-dir", socket.display())]
-    NotRunning {
-        /// Where it was looked for.
-        socket: PathBuf,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-    /// The connection broke.
-    #[error("the server's answer could not be read: {0}")]
-    Broken(#[from] hyper::Error),
-    /// The server said no.
-    #[error("{description} ({status})")]
-    Refused {
-        /// The status of its answer.
-        status: StatusCode,
-        /// What it says.
-        description: String,
-    },
-    /// The server's answer is no JSON.
-    #[error("the server's answer is no JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
-}
 
 /// Runs a command against the server whose data directory this is. Answers what is to be printed.
 ///
@@ -106,32 +73,4 @@ fn path_of(client_id: &str) -> String {
 
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
-async fn send(socket: &Path, method: Method, path: &str, body: Option<Value>) -> Result<Value, CommandError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|reason| CommandError::NotRunning { socket: socket.to_owned(), reason })?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the answer, or breaks with it.
-    let connection = tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
-    let request = match body {
-        Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(body.to_string()),
-        None => request.body(String::new()),
-    };
-    let request = request.map(|request| request.map(|body| Full::new(Bytes::from(body)))).unwrap_or_default();
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    connection.abort();
-    if status.is_success() {
-        return if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) };
-    }
-    Err(CommandError::Refused { status, description: description(&body) })
-}
-
-fn description(body: &[u8]) -> String {
-    let parsed = serde_json::from_slice::<Value>(body).unwrap_or_default();
-    parsed.get("error_description").and_then(Value::as_str).unwrap_or("the server gives no reason").to_owned()
 }

@@ -1,3 +1,7 @@
-//! Commands that speak to a running server over the Unix socket in its data directory.
+//! Commands: those that speak to a running server over the Unix socket in its data directory, and those that work on a
+//! directory that no server holds.
 
 pub mod client;
+pub mod restore;
+pub mod snapshot;
+pub mod socket;

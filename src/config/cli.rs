@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::PathBuf;
 
 use clap::builder::ArgGroup;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
@@ -20,6 +21,13 @@ pub enum Command {
     /// be refused.
     #[command(after_long_help = environment_only())]
     Check(Flags),
+    /// Let the running server of this machine take a snapshot now, so that its next start is quick.
+    Snapshot(ServerFlags),
+    /// Back up the running server of this machine into one file.
+    ///
+    /// The file holds all that was acknowledged when the command began, and digests instead of tokens and secrets. It can
+    /// be read with the same master key only: keep that too, elsewhere.
+    Backup(BackupCommand),
     /// Register and manage clients on the running server of this machine.
     #[command(subcommand)]
     Client(ClientCommand),
@@ -121,6 +129,73 @@ impl Args for ServerFlags {
 }
 
 impl FromArgMatches for ServerFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Flags::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl ServerFlags {
+    /// The flags for [`Config::load`](crate::config::Config::load), whose `data_dir` has the server's socket.
+    #[must_use]
+    pub const fn flags(&self) -> &Flags {
+        &self.0
+    }
+}
+
+/// `tessera backup`.
+#[derive(Debug, Args)]
+pub struct BackupCommand {
+    /// The file to make; it must not be there yet.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where the server is.
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+/// `tessera restore`.
+#[derive(Debug, Args)]
+pub struct RestoreCommand {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Verify the backup and change nothing.
+    #[arg(long)]
+    pub check: bool,
+    /// Where it goes, and under which key.
+    #[command(flatten)]
+    pub storage: StorageFlags,
+}
+
+/// The flags of a command that works on a data directory by itself.
+#[derive(Debug)]
+pub struct StorageFlags(Flags);
+
+impl StorageFlags {
+    /// The flags for [`Config::load`](crate::config::Config::load).
+    #[must_use]
+    pub const fn flags(&self) -> &Flags {
+        &self.0
+    }
+}
+
+impl Args for StorageFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let names = ["config", "data_dir", "master_key", "master_key_file"];
+        let settings = SETTINGS.iter().filter(|setting| names.contains(&setting.name));
+        settings.fold(command, |command, setting| command.arg(flag(setting)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for StorageFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         Flags::from_arg_matches(matches).map(Self)
     }

@@ -31,7 +31,7 @@ const PAGE_CLIENTS_USUAL: usize = 100;
 
 /// Who may use the admin API on this address.
 #[derive(Clone, Copy)]
-enum Access {
+pub(super) enum Access {
     Bearer,
     Anybody,
 }
@@ -54,17 +54,27 @@ pub(super) fn configure(surface: Surface, app: &mut ServiceConfig) {
         .route(web::delete().to(delete))
         .default_service(web::to(super::get_put_or_delete_allowed));
     app.service(clients).service(secret).service(client);
+    super::snapshot::configure(access, app);
 }
 
 /// What every request to the admin API comes with.
-type Asked = (HttpRequest, Payload, Data<Worker>, Data<Access>);
+pub(super) type Asked = (HttpRequest, Payload, Data<Worker>, Data<Access>);
 
 /// Lets `answer` decide about a request of somebody who may use the admin API.
 async fn administer(
+    asked: Asked,
+    answer: impl AsyncFnOnce(&Arrived<'_>) -> Result<HttpResponse, Rejection>,
+) -> HttpResponse {
+    administer_at(Endpoint::AdminClients, asked, answer).await
+}
+
+/// [`administer`] for an endpoint that is counted by another name.
+pub(super) async fn administer_at(
+    endpoint: Endpoint,
     (http, payload, worker, access): Asked,
     answer: impl AsyncFnOnce(&Arrived<'_>) -> Result<HttpResponse, Rejection>,
 ) -> HttpResponse {
-    serve(&worker, Endpoint::AdminClients, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
+    serve(&worker, endpoint, http.head(), payload.into_inner(), FORM_BYTES_MAX, async |request| {
         authorize(&request, **access)?;
         answer(&request).await
     })

@@ -3,11 +3,13 @@
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
 
-use crate::endpoint::reject::json_response;
-use crate::endpoint::request::{serve, serve_even_unready};
+use crate::endpoint::reject::{Rejection, json_response};
+use crate::endpoint::request::{check_head, serve_even_unready};
 use crate::endpoint::service::Worker;
 use crate::telemetry::http::Endpoint;
+use crate::telemetry::progress::StartProgress;
 
 /// The process answers. Restart it if this fails.
 pub(super) async fn livez(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
@@ -17,10 +19,41 @@ pub(super) async fn livez(http: HttpRequest, payload: Payload, worker: Data<Work
     .await
 }
 
-/// The journal has been read to its end, and requests are answered. Send no traffic while this is 503.
+/// The journal has been read to its end, and requests are answered. Send no traffic while this is 503; it says how far the
+/// start has come.
 pub(super) async fn readyz(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
-    serve(&worker, Endpoint::Readyz, http.head(), payload.into_inner(), 0, async |_| {
-        Ok(json_response(StatusCode::OK).body(r#"{"status":"ready"}"#))
+    serve_even_unready(&worker, Endpoint::Readyz, http.head(), payload.into_inner(), 0, async |_, _| {
+        check_head(http.head())?;
+        if worker.gate.service().is_some() {
+            return Ok(json_response(StatusCode::OK).body(r#"{"status":"ready"}"#));
+        }
+        Ok(starting(&worker.gate.progress))
     })
     .await
+}
+
+fn starting(progress: &StartProgress) -> HttpResponse {
+    let body = StartingDocument {
+        error: "temporarily_unavailable",
+        error_description: "the server is starting: it reads its journal",
+        status: "starting",
+        read_bytes: progress.read_bytes(),
+        expected_bytes: progress.expected_bytes(),
+        percent: progress.percent(),
+    };
+    let body = serde_json::to_string(&body).unwrap_or_default();
+    Rejection::NotReady.response().set_body(body).map_into_boxed_body()
+}
+
+/// An error like any other, which says how far the start has come.
+#[derive(Serialize)]
+struct StartingDocument {
+    error: &'static str,
+    error_description: &'static str,
+    status: &'static str,
+    /// Bytes of snapshot and journal that have been read.
+    read_bytes: u64,
+    /// Bytes to be read in all, at most; 0 while that is not known.
+    expected_bytes: u64,
+    percent: u64,
 }

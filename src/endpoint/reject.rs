@@ -9,6 +9,7 @@ use crate::client::actor::ClientError;
 use crate::client::metadata::InvalidClientMetadata;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::shard::ShardError;
+use crate::shard::snapshot::SnapshotError;
 
 /// Why a request is not answered as it wished.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub(super) enum Rejection {
     NoRandomness,
     /// The journal is still being read.
     NotReady,
+    Snapshot(SnapshotError),
+    /// With durability `memory` there is nothing to take a snapshot of.
+    NothingKept,
     BodyTooLarge(usize),
     BodyTimeout,
     BodyBroken,
@@ -84,6 +88,13 @@ impl Rejection {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
             Self::Client(error @ ClientError::Busy) => later(error.to_string()),
+            Self::Snapshot(error @ (SnapshotError::Busy | SnapshotError::Disturbed)) => later(error.to_string()),
+            Self::Snapshot(error) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "server_error", format!("{error}; the server's log says more"))
+            }
+            Self::NothingKept => {
+                invalid(StatusCode::CONFLICT, "durability is memory: there is nothing on disk to take".to_owned())
+            }
             Self::NoRandomness => later("the system has no randomness to give".to_owned()),
             Self::NotReady => later("the server is starting: it reads its journal".to_owned()),
             Self::BodyTooLarge(bytes_max) => {
@@ -182,6 +193,12 @@ impl From<ShardError> for Rejection {
 impl From<ClientError> for Rejection {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
+    }
+}
+
+impl From<SnapshotError> for Rejection {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshot(error)
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn serve_even_unready(
     response
 }
 
-fn check_head(head: &RequestHead) -> Result<(), Rejection> {
+pub(super) fn check_head(head: &RequestHead) -> Result<(), Rejection> {
     let head_bytes: usize = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if head_bytes + head.uri.path().len() > HEAD_BYTES_MAX {
         return Err(Rejection::HeadTooLarge);

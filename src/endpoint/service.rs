@@ -12,8 +12,10 @@ use crate::client::registry::ClientRegistry;
 use crate::clock::Clock;
 use crate::grant::Defaults;
 use crate::shard::Shards;
+use crate::shard::snapshot::Snapshots;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::http::WorkerMetrics;
+use crate::telemetry::progress::StartProgress;
 
 /// Everything that answers requests, once the journal has been read to its end.
 pub struct Service {
@@ -25,6 +27,8 @@ pub struct Service {
     pub clients: Addr<ClientActor>,
     /// The tokens.
     pub shards: Arc<Shards>,
+    /// Snapshots and backups; `None` with durability `memory`.
+    pub snapshots: Option<Snapshots>,
     /// What is granted when the client does not say otherwise.
     pub defaults: Defaults,
     /// Where tokens come from.
@@ -46,6 +50,8 @@ pub struct Gate {
     service: OnceLock<Service>,
     /// The time.
     pub clock: Arc<Clock>,
+    /// How far the start has come, while the gate is closed.
+    pub progress: Arc<StartProgress>,
     /// How long the body of a request may take to arrive; then 408.
     pub body_timeout: Duration,
 }
@@ -53,8 +59,8 @@ pub struct Gate {
 impl Gate {
     /// A closed gate.
     #[must_use]
-    pub const fn new(clock: Arc<Clock>, body_timeout: Duration) -> Self {
-        Self { service: OnceLock::new(), clock, body_timeout }
+    pub const fn new(clock: Arc<Clock>, progress: Arc<StartProgress>, body_timeout: Duration) -> Self {
+        Self { service: OnceLock::new(), clock, progress, body_timeout }
     }
 
     /// Lets requests in. A second call changes nothing.

@@ -88,6 +88,13 @@ pub struct Records<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Records<'a> {
+    /// The records of a payload that was checked to hold nothing else.
+    pub(crate) fn new(lsn: Lsn, payload: &'a [u8]) -> Self {
+        Self { lsn, rest: payload }
+    }
+}
+
 impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 

@@ -31,6 +31,21 @@ impl Catalog {
         Ok(segments.get(at..).unwrap_or_default().to_vec())
     }
 
+    /// The first record of the segment that holds `lsn`, or of the oldest.
+    pub(crate) fn first_of(&self, lsn: Lsn) -> Lsn {
+        let segments = lock(&self.segments);
+        let after = segments.partition_point(|segment| segment.header.first_lsn <= lsn);
+        let segment = segments.get(after.saturating_sub(1));
+        segment.map(|segment| segment.header.first_lsn).unwrap_or_default()
+    }
+
+    /// Forgets the segments before record `first`, which begins one, and answers their file names.
+    pub(crate) fn retire(&self, first: Lsn) -> Vec<String> {
+        let mut segments = lock(&self.segments);
+        let retired = segments.partition_point(|segment| segment.header.first_lsn < first);
+        segments.drain(..retired).map(|segment| segment.header.name().to_string()).collect()
+    }
+
     pub(crate) fn measure(&self, metrics: &JournalMetrics) {
         let segments = lock(&self.segments);
         metrics.segments.set(segments.len() as u64);
@@ -42,8 +57,10 @@ impl Catalog {
 pub(crate) struct SegmentEntry {
     pub(crate) header: SegmentHeader,
     pub(crate) length_bytes: u64,
-    /// Where the next block will begin.
+    /// Where the next block will begin, or no block any more.
     end_bytes: AtomicU64,
+    /// The record after its last one, where the blocks up to it were not read; else all ones.
+    end_lsn: AtomicU64,
     /// The first is at the first block; then about one for each [`WAYPOINT_BYTES`].
     waypoints: Mutex<Vec<Waypoint>>,
 }
@@ -51,7 +68,17 @@ pub(crate) struct SegmentEntry {
 impl SegmentEntry {
     pub(crate) fn new(header: SegmentHeader, length_bytes: u64, first_block: Waypoint) -> Self {
         let (end_bytes, waypoints) = (AtomicU64::new(first_block.offset), Mutex::new(vec![first_block]));
-        Self { header, length_bytes, end_bytes, waypoints }
+        Self { header, length_bytes, end_bytes, end_lsn: AtomicU64::new(u64::MAX), waypoints }
+    }
+
+    /// The segment ends before record `end`, wherever in the file that is.
+    pub(crate) fn seal(&self, end: Lsn) {
+        self.end_bytes.store(self.length_bytes, Ordering::Release);
+        self.end_lsn.store(end.value(), Ordering::Release);
+    }
+
+    pub(crate) fn end_lsn(&self) -> Lsn {
+        Lsn::new(self.end_lsn.load(Ordering::Acquire))
     }
 
     /// A block was written that ends at `end`.

@@ -13,7 +13,6 @@ use crate::journal::disk::DiskLock;
 use crate::journal::error::JournalError;
 use crate::journal::file::NamedFile;
 use crate::journal::frame::BlockPlace;
-use crate::journal::head::HeadFile;
 use crate::journal::lane::LaneEnd;
 use crate::journal::reader::Shared;
 use crate::journal::scan::Waypoint;
@@ -27,7 +26,6 @@ pub(crate) struct Committer {
     pub(crate) lanes: Vec<LaneEnd>,
     pub(crate) batch: Batch,
     pub(crate) active: Active,
-    pub(crate) head: HeadFile,
     pub(crate) high_water: UnixTime,
     pub(crate) spare: Arc<Mutex<Spare>>,
     /// Tells the spare thread to prepare the next one.
@@ -84,7 +82,7 @@ impl Committer {
     }
 
     /// Notes in `HEAD` that all is durable and lets go of the directory.
-    pub(crate) fn finish(mut self) -> Result<(), JournalError> {
+    pub(crate) fn finish(self) -> Result<(), JournalError> {
         if self.failed {
             return Err(JournalError::Stopped);
         }
@@ -98,6 +96,7 @@ impl Committer {
             self.unmarked_since = Some(self.clock.monotonic());
             self.publish(records, started);
             self.batch.finish();
+            self.shared.settled_lsn.store(self.active.end.lsn.before().value(), Ordering::Release);
             return Ok(CommitOutcome::Committed(records));
         }
         if self.batch.items > 0 {
@@ -145,6 +144,7 @@ impl Committer {
         let lsn = end.lsn.after(u64::from(self.batch.block.records()));
         self.active.end = Waypoint { lsn, offset: end.offset + block_bytes, previous: mac };
         self.active.entry.extend(self.active.end);
+        self.shared.written_bytes.fetch_add(block_bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -184,9 +184,10 @@ impl Committer {
         Ok(())
     }
 
-    fn write_head(&mut self) -> Result<(), JournalError> {
+    fn write_head(&self) -> Result<(), JournalError> {
         let SegmentHeader { epoch, segment_id, .. } = self.active.entry.header;
-        self.head.write(epoch, self.active.end.lsn.before(), segment_id, &self.shared.keys)
+        let durable_lsn = self.active.end.lsn.before();
+        lock(&self.shared.head).write(epoch, durable_lsn, segment_id, &self.shared.keys)
     }
 
     pub(crate) fn want_spare(&self) {

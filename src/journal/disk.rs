@@ -123,6 +123,67 @@ pub fn create_private_file(path: &Path, text: &str) -> io::Result<()> {
     sync_directory(parent.unwrap_or_else(|| Path::new(".")))
 }
 
+/// A private file (0600) that gets its name only once it is whole and durable. Dropped before, it is removed.
+#[derive(Debug)]
+pub struct PendingFile {
+    file: File,
+    path: PathBuf,
+    is_finished: bool,
+}
+
+impl PendingFile {
+    /// Begins a file beside `path`, which must not be taken.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::AlreadyExists`] when the name is taken; else what the file system answered.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        if path.exists() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(Self::aside(path))?;
+        Ok(Self { file, path: path.to_owned(), is_finished: false })
+    }
+
+    fn aside(path: &Path) -> PathBuf {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".part");
+        path.with_file_name(name)
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the file system answered.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Makes the file durable under its name.
+    ///
+    /// # Errors
+    ///
+    /// What the file system answered; the name is not taken then.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(Self::aside(&self.path), &self.path)?;
+        self.is_finished = true;
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_directory(parent.unwrap_or_else(|| Path::new(".")))
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // What is left is called unfinished by its name.
+            let _ = std::fs::remove_file(Self::aside(&self.path));
+        }
+    }
+}
+
 /// A directory of the file system.
 #[derive(Debug)]
 pub struct RealDisk {

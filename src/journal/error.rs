@@ -53,6 +53,30 @@ pub enum JournalError {
         /// What is wrong with those bytes.
         defect: Defect,
     },
+    /// A snapshot does not verify.
+    #[error(
+        "snapshot corrupt: {name} at byte {offset}: {defect}; there is no older one that is whole: keep the directory as it \
+         is, then restore it from a backup or rebuild it from PostgreSQL"
+    )]
+    Snapshot {
+        /// File name of the snapshot.
+        name: String,
+        /// Where in the file the first section stands that does not verify.
+        offset: u64,
+        /// What is wrong with it.
+        defect: Defect,
+    },
+    /// A snapshot was given where a backup is needed.
+    #[error(
+        "{name} is a snapshot, which is of no use without the journal beside it: make a backup with tessera backup"
+    )]
+    NotABackup {
+        /// File name of the snapshot.
+        name: String,
+    },
+    /// There is a journal where a backup was to go.
+    #[error("the data directory has a journal already: restore into an empty directory")]
+    NotEmpty,
     /// Whole files are not there.
     #[error(
         "journal incomplete: {what} is missing and records {first} to {last} with it: put the file back, restore the \

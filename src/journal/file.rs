@@ -38,9 +38,13 @@ impl Directory {
         Ok(NamedFile { name: name.to_owned(), file })
     }
 
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), JournalError> {
+        self.disk.rename(from, to).map_err(failed("rename", from))
+    }
+
     /// Gives a file that is durable its final name, and makes the name durable.
     pub(crate) fn publish(&self, file: NamedFile, name: String) -> Result<NamedFile, JournalError> {
-        self.disk.rename(&file.name, &name).map_err(failed("rename", &file.name))?;
+        self.rename(&file.name, &name)?;
         self.sync()?;
         Ok(NamedFile { name, file: file.file })
     }

@@ -167,15 +167,7 @@ impl BlockBuffer {
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) {
-        let mut header = [0; RECORD_HEADER_BYTES];
-        FieldWriter::new(&mut header)
-            .u32(u32_of(entry.payload.len()))
-            .u16(entry.kind)
-            .u16(entry.schema)
-            .u64(entry.routing_id);
-        self.bytes.extend_from_slice(&header);
-        self.bytes.extend_from_slice(&entry.payload);
-        self.bytes.resize(self.bytes.len().next_multiple_of(RECORD_ALIGN), 0);
+        push_record(&mut self.bytes, entry);
         self.records += 1;
     }
 
@@ -201,6 +193,19 @@ impl BlockBuffer {
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// Appends a record, padded, to others.
+pub(crate) fn push_record<const ALIGN: usize>(bytes: &mut AlignedVec<ALIGN>, entry: &Entry) {
+    let mut header = [0; RECORD_HEADER_BYTES];
+    FieldWriter::new(&mut header)
+        .u32(u32_of(entry.payload.len()))
+        .u16(entry.kind)
+        .u16(entry.schema)
+        .u64(entry.routing_id);
+    bytes.extend_from_slice(&header);
+    bytes.extend_from_slice(&entry.payload);
+    bytes.resize(bytes.len().next_multiple_of(RECORD_ALIGN), 0);
 }
 
 /// One record to append. Its payload is at most [`PAYLOAD_BYTES_MAX`] long.

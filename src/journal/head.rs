@@ -7,6 +7,7 @@ use crate::journal::frame::PAGE_BYTES;
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
 use crate::journal::segment::{COVERED_BYTES, Instance, check_key, check_version, sealed_page, unsealed_page};
+use crate::journal::snapshot::SnapshotExtent;
 
 /// One slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +111,32 @@ impl HeadFile {
         Ok(head)
     }
 
+    /// The first write of a journal that goes on from a backup.
+    pub(crate) fn restore(
+        directory: &Directory,
+        instance: Instance,
+        extent: &SnapshotExtent,
+        keys: &JournalKeys,
+    ) -> Result<Self, JournalError> {
+        let SnapshotExtent { end_lsn, epoch, .. } = *extent;
+        let retained_from = end_lsn.after(1);
+        let latest = Head { counter: 0, instance, epoch, durable_lsn: end_lsn, segment_id: 0, retained_from };
+        let mut head = Self { file: directory.create(HEAD)?, latest };
+        head.write(epoch, end_lsn, 0, keys)?;
+        directory.sync()?;
+        Ok(head)
+    }
+
     pub(crate) fn latest(&self) -> &Head {
         &self.latest
+    }
+
+    /// Notes in both slots that nothing before `first` needs to be there.
+    pub(crate) fn retain_from(&mut self, first: Lsn, keys: &JournalKeys) -> Result<(), JournalError> {
+        let Head { epoch, durable_lsn, segment_id, .. } = self.latest;
+        self.latest.retained_from = first;
+        self.write(epoch, durable_lsn, segment_id, keys)?;
+        self.write(epoch, durable_lsn, segment_id, keys)
     }
 
     /// Writes the other slot and makes it durable.

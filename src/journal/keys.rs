@@ -16,12 +16,16 @@ pub struct JournalKeys {
 
 impl JournalKeys {
     pub(crate) fn mac_of(&self, bytes: &[u8]) -> Mac {
-        let hash = blake3::keyed_hash(&self.mac, bytes);
-        let mut mac = [0; MAC_BYTES];
-        for (to, from) in mac.iter_mut().zip(hash.as_bytes()) {
-            *to = *from;
+        Mac::of(&blake3::keyed_hash(&self.mac, bytes))
+    }
+
+    /// As [`JournalKeys::verifies`] for bytes that lie in several places.
+    pub(crate) fn verifies_parts(&self, parts: &[&[u8]], mac: Mac) -> bool {
+        let mut hasher = blake3::Hasher::new_keyed(&self.mac);
+        for part in parts {
+            hasher.update(part);
         }
-        Mac(mac)
+        Mac::of(&hasher.finalize()).0.ct_eq(&mac.0).into()
     }
 
     pub(crate) fn verifies(&self, bytes: &[u8], mac: Mac) -> bool {
@@ -38,6 +42,16 @@ impl fmt::Debug for JournalKeys {
 /// The first 16 bytes of a keyed BLAKE3 hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mac(pub(crate) [u8; MAC_BYTES]);
+
+impl Mac {
+    fn of(hash: &blake3::Hash) -> Self {
+        let mut mac = [0; MAC_BYTES];
+        for (to, from) in mac.iter_mut().zip(hash.as_bytes()) {
+            *to = *from;
+        }
+        Self(mac)
+    }
+}
 
 pub(crate) const MAC_BYTES: usize = 16;
 

@@ -26,13 +26,13 @@ impl Lsn {
 
     /// The record `count` after this one.
     #[must_use]
-    pub(crate) const fn after(self, count: u64) -> Self {
+    pub const fn after(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))
     }
 
     /// The record before this one; zero stays zero.
     #[must_use]
-    pub(crate) const fn before(self) -> Self {
+    pub const fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
 }

@@ -13,7 +13,8 @@
 //! | `HEAD` | two pages, written by turns: what was durable at the last open, rotation and close |
 //! | `LOCK` | locked (`flock`) while a journal is open |
 //! | `wal-….torn` | bytes that a crash left unfinished, cut off and kept aside |
-//! | `spare.tmp`, `recovery.tmp` | segments that do not count yet; an open removes them |
+//! | `snap-….snap` | a snapshot: see [`snapshot`] |
+//! | `spare.tmp`, `recovery.tmp`, `snapshot.tmp` | do not count yet; an open removes them |
 //!
 //! Everything is little-endian. Segments, blocks and the slots of `HEAD` begin on multiples of 4,096 bytes and are
 //! padded with zeros, so that no page which holds a durable byte is ever written again. A MAC is the first 16 bytes of
@@ -89,7 +90,7 @@
 //! | 40 | 8 | epoch |
 //! | 48 | 8 | durable LSN |
 //! | 56 | 8 | id of the newest segment |
-//! | 64 | 8 | oldest LSN that must be there: to be raised, in both slots, before segments are retired |
+//! | 64 | 8 | oldest LSN that must be there: raised in both slots before segments are retired |
 //! | 72 | 8 | zeros |
 //! | 80 | 16+4 | MAC and CRC-32C as in a segment's header |
 //!
@@ -131,6 +132,7 @@ mod scan;
 mod segment;
 #[cfg(test)]
 pub(crate) mod sim;
+pub mod snapshot;
 mod spare;
 mod survey;
 mod threads;
@@ -143,9 +145,10 @@ use crate::clock::Clock;
 use crate::journal::batch::Batch;
 use crate::journal::catalog::Catalog;
 use crate::journal::commit::Committer;
-use crate::journal::file::Directory;
 use crate::journal::frame::{PAGE_BYTES, RECORD_HEADER_BYTES, block_payload_bytes_max};
 use crate::journal::reader::Shared;
+use crate::journal::recover::Ground;
+use crate::journal::snapshot::SnapshotStore;
 use crate::journal::spare::Spare;
 use crate::journal::threads::FatalHook;
 
@@ -158,9 +161,9 @@ pub use crate::journal::lane::{DurableSequence, Lane, Reply};
 pub use crate::journal::lsn::Lsn;
 pub use crate::journal::metrics::JournalMetrics;
 pub use crate::journal::reader::JournalReader;
-pub use crate::journal::recover::Recovered;
+pub use crate::journal::recover::{Opening, Recovered};
 pub use crate::journal::survey::TornTail;
-pub use crate::journal::threads::run_in_batches;
+pub use crate::journal::threads::{run_at_lowest_priority, run_in_batches, stop_process};
 
 /// How a journal is opened.
 #[derive(Debug)]
@@ -225,7 +228,7 @@ pub fn open(
     clock: Arc<Clock>,
     visit: &mut dyn FnMut(Arc<Block>),
 ) -> Result<Opened, JournalError> {
-    open_with(disk, options, clock, visit, Arc::new(threads::abort))
+    open_with(disk, options, clock, visit, Arc::new(stop_process))
 }
 
 /// [`open`] with another end for the process than `abort`.
@@ -236,53 +239,88 @@ pub(crate) fn open_with(
     visit: &mut dyn FnMut(Arc<Block>),
     on_fatal: FatalHook,
 ) -> Result<Opened, JournalError> {
-    let (committer, mut lanes, recovered) = open_without_threads(disk, options, clock, visit)?;
-    let shared = Arc::clone(&committer.shared);
-    let commit_thread = threads::spawn(committer, on_fatal)?;
-    lanes.iter_mut().for_each(|lane| lane.wake(commit_thread.thread().clone()));
-    Ok(Opened { journal: Journal { shared, commit_thread }, lanes, recovered })
+    Opening::begin(disk, options, Arc::default())?.open_with(clock, visit, on_fatal)
 }
 
 /// Everything but the threads: a simulation drives the [`Committer`] itself.
+#[cfg(test)]
 pub(crate) fn open_without_threads(
     disk: Arc<dyn Disk>,
     options: Options,
     clock: Arc<Clock>,
     visit: &mut dyn FnMut(Arc<Block>),
 ) -> Result<(Committer, Vec<Lane>, Recovered), JournalError> {
-    options.check()?;
-    let directory = Directory::new(disk);
-    let ground = recover::recover(&directory, &options, &clock, visit)?;
-    let block_payload_bytes_max = block_payload_bytes_max(options.segment_bytes);
-    let payload_bytes_max = PAYLOAD_BYTES_MAX.min(block_payload_bytes_max - RECORD_HEADER_BYTES);
-    let (lanes, ends) = (0..options.lanes)
-        .map(|_| Lane::bounded(options.lane_capacity, payload_bytes_max))
-        .collect::<(Vec<_>, Vec<_>)>();
-    let shared = Arc::new(Shared {
-        directory: directory.clone(),
-        keys: options.keys,
-        catalog: Catalog::default(),
-        durable_lsn: AtomicU64::new(ground.recovered.last_lsn.value()),
-        metrics: Arc::default(),
-    });
-    ground.segments.into_iter().for_each(|segment| shared.catalog.push(segment));
-    shared.catalog.measure(&shared.metrics);
-    shared.metrics.durable_lsn.set(ground.recovered.last_lsn.value());
-    let committer = Committer {
-        shared,
-        clock,
-        lanes: ends,
-        batch: Batch::new(block_payload_bytes_max),
-        active: ground.active,
-        head: ground.head,
-        high_water: ground.recovered.high_water,
-        spare: Arc::new(Mutex::new(Spare::new(directory, options.segment_bytes))),
-        spare_wanted: None,
-        unmarked_since: None,
-        failed: false,
-        _lock: ground.lock,
-    };
-    Ok((committer, lanes, ground.recovered))
+    Opening::begin(disk, options, Arc::default())?.open_without_threads(clock, visit)
+}
+
+impl Opening {
+    /// Goes on from the loaded snapshot, or from the first record, and opens the journal as [`open`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`].
+    pub fn open(self, clock: Arc<Clock>, visit: &mut dyn FnMut(Arc<Block>)) -> Result<Opened, JournalError> {
+        self.open_with(clock, visit, Arc::new(stop_process))
+    }
+
+    fn open_with(
+        self,
+        clock: Arc<Clock>,
+        visit: &mut dyn FnMut(Arc<Block>),
+        on_fatal: FatalHook,
+    ) -> Result<Opened, JournalError> {
+        let (committer, mut lanes, recovered) = self.open_without_threads(clock, visit)?;
+        let shared = Arc::clone(&committer.shared);
+        let commit_thread = threads::spawn(committer, on_fatal)?;
+        lanes.iter_mut().for_each(|lane| lane.wake(commit_thread.thread().clone()));
+        Ok(Opened { journal: Journal { shared, commit_thread }, lanes, recovered })
+    }
+
+    /// Everything but the threads: a simulation drives the [`Committer`] itself.
+    pub(crate) fn open_without_threads(
+        self,
+        clock: Arc<Clock>,
+        visit: &mut dyn FnMut(Arc<Block>),
+    ) -> Result<(Committer, Vec<Lane>, Recovered), JournalError> {
+        let ground = self.replay(&clock, visit)?;
+        let Ground { directory, options, .. } = ground;
+        let block_payload_bytes_max = block_payload_bytes_max(options.segment_bytes);
+        let payload_bytes_max = PAYLOAD_BYTES_MAX.min(block_payload_bytes_max - RECORD_HEADER_BYTES);
+        let (lanes, ends) = (0..options.lanes)
+            .map(|_| Lane::bounded(options.lane_capacity, payload_bytes_max))
+            .collect::<(Vec<_>, Vec<_>)>();
+        let shared = Arc::new(Shared {
+            directory: directory.clone(),
+            keys: options.keys,
+            catalog: Catalog::default(),
+            instance: ground.head.latest().instance,
+            head: Mutex::new(ground.head),
+            snapshots: Mutex::new(ground.snapshots),
+            durable_lsn: AtomicU64::new(ground.recovered.last_lsn.value()),
+            settled_lsn: AtomicU64::new(ground.recovered.last_lsn.value()),
+            confirmed_lsn: AtomicU64::new(u64::MAX),
+            written_bytes: AtomicU64::new(ground.recovered.bytes),
+            tail_from_bytes: AtomicU64::new(0),
+            metrics: Arc::default(),
+        });
+        ground.segments.into_iter().for_each(|segment| shared.catalog.push(segment));
+        shared.catalog.measure(&shared.metrics);
+        shared.metrics.durable_lsn.set(ground.recovered.last_lsn.value());
+        let committer = Committer {
+            shared,
+            clock,
+            lanes: ends,
+            batch: Batch::new(block_payload_bytes_max),
+            active: ground.active,
+            high_water: ground.recovered.high_water,
+            spare: Arc::new(Mutex::new(Spare::new(directory, options.segment_bytes))),
+            spare_wanted: None,
+            unmarked_since: None,
+            failed: false,
+            _lock: ground.lock,
+        };
+        Ok((committer, lanes, ground.recovered))
+    }
 }
 
 /// An open journal. Its threads end some time after all [`Lane`]s are gone, whether it is dropped or not; [`Journal::close`]
@@ -297,6 +335,12 @@ impl Journal {
     #[must_use]
     pub fn reader(&self) -> JournalReader {
         JournalReader::new(Arc::clone(&self.shared))
+    }
+
+    /// Its snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotStore {
+        SnapshotStore::new(Arc::clone(&self.shared))
     }
 
     /// What the journal counts.

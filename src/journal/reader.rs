@@ -1,25 +1,47 @@
 //! Reads durable blocks from disk while the commit thread goes on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::journal::block::Block;
 use crate::journal::catalog::{Catalog, SegmentEntry};
 use crate::journal::error::JournalError;
 use crate::journal::file::Directory;
+use crate::journal::head::HeadFile;
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
 use crate::journal::metrics::JournalMetrics;
 use crate::journal::scan::Cursor;
+use crate::journal::segment::Instance;
+use crate::journal::snapshot::Kept;
 
 /// What the commit thread shares with readers.
 pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) keys: JournalKeys,
     pub(crate) catalog: Catalog,
+    pub(crate) instance: Instance,
+    /// Written at each rotation and retirement.
+    pub(crate) head: Mutex<HeadFile>,
+    /// The snapshots that count, oldest first.
+    pub(crate) snapshots: Mutex<Vec<Kept>>,
     /// The last record that is durable; stored after the catalog knows its block.
     pub(crate) durable_lsn: AtomicU64,
+    /// The last record whose commit has run all of its replies, and with them what they publish.
+    pub(crate) settled_lsn: AtomicU64,
+    /// What a database has confirmed; all ones where there is none.
+    pub(crate) confirmed_lsn: AtomicU64,
+    /// Bytes of blocks that were written, and those that were read at the open after its snapshot.
+    pub(crate) written_bytes: AtomicU64,
+    /// What `written_bytes` was when the newest snapshot began.
+    pub(crate) tail_from_bytes: AtomicU64,
     pub(crate) metrics: Arc<JournalMetrics>,
+}
+
+impl Shared {
+    pub(crate) fn settled_lsn(&self) -> Lsn {
+        Lsn::new(self.settled_lsn.load(Ordering::Acquire))
+    }
 }
 
 /// Reads the journal. Cheap to clone, and usable from any thread.
@@ -67,10 +89,10 @@ impl JournalReader {
         visit: &mut dyn FnMut(Arc<Block>),
     ) -> Result<(), JournalError> {
         let Some(start) = segment.waypoint(from) else { return Ok(()) };
-        let end_bytes = segment.end_bytes();
+        let (end_bytes, end_lsn) = (segment.end_bytes(), segment.end_lsn());
         let file = self.shared.directory.open(&segment.header.name().to_string())?;
         let mut cursor = Cursor::new(&file, &self.shared.keys, segment.header, start, end_bytes);
-        while cursor.at().offset < end_bytes && cursor.at().lsn <= durable {
+        while cursor.at().offset < end_bytes && cursor.at().lsn <= durable && cursor.at().lsn < end_lsn {
             let at = cursor.at();
             let found = cursor.step()?.map_err(|defect| {
                 let (segment, last) = (file.name().to_owned(), durable.max(at.lsn));

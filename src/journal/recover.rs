@@ -9,7 +9,7 @@ use crate::journal::Options;
 use crate::journal::block::Block;
 use crate::journal::catalog::SegmentEntry;
 use crate::journal::commit::Active;
-use crate::journal::disk::DiskLock;
+use crate::journal::disk::{Disk, DiskLock};
 use crate::journal::error::JournalError;
 use crate::journal::file::{Directory, NamedFile};
 use crate::journal::frame::{BlockBuffer, BlockPlace, PAGE_BYTES};
@@ -18,8 +18,10 @@ use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
 use crate::journal::scan::Waypoint;
 use crate::journal::segment::{Instance, SegmentHeader, SegmentName};
+use crate::journal::snapshot::{Kept, SNAPSHOT_TMP, Section, SnapshotExtent, SnapshotName, read_snapshot};
 use crate::journal::spare::SPARE;
-use crate::journal::survey::{Survey, Tail, TornTail, missing, open_segments};
+use crate::journal::survey::{Segment, Survey, Tail, TornTail, missing, open_segments};
+use crate::telemetry::progress::StartProgress;
 
 /// What was found in the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,47 +38,179 @@ pub struct Recovered {
     pub bytes: u64,
     /// What was cut off the end, if anything was.
     pub torn: Option<TornTail>,
+    /// The snapshot that it went on from.
+    pub snapshot: Option<SnapshotExtent>,
 }
 
 /// An opened directory that blocks can be appended to.
 pub(crate) struct Ground {
+    pub(crate) directory: Directory,
+    pub(crate) options: Options,
     pub(crate) lock: Box<dyn DiskLock>,
     pub(crate) head: HeadFile,
+    pub(crate) snapshots: Vec<Kept>,
     pub(crate) segments: Vec<Arc<SegmentEntry>>,
     pub(crate) active: Active,
     pub(crate) recovered: Recovered,
 }
 
-/// Everything that [`super::open`] does before it starts threads.
-pub(crate) fn recover(
-    directory: &Directory,
-    options: &Options,
-    clock: &Clock,
-    visit: &mut dyn FnMut(Arc<Block>),
-) -> Result<Ground, JournalError> {
-    let lock = directory.lock()?;
-    let names = directory.list()?;
-    remove_all(directory, names.iter().filter(|name| [SPARE, RECOVERY].contains(&name.as_str())))?;
-    let (live, superseded) = SegmentName::live(&names);
-    let head = open_head(directory, &names, live.is_empty(), &options.keys)?;
-    let segments = open_segments(directory, &live, &head, &options.keys)?;
-    let known_durable = head.latest().durable_lsn.max(options.confirmed_lsn.unwrap_or_default());
-    let mut survey = Survey::new(&options.keys, known_durable, visit);
-    let tail = survey.read_all(&segments)?;
-    clock.raise_to(survey.high_water);
-    let mut mover = TailMover { directory, options, head, last_lsn: survey.last_lsn };
-    let torn = tail.as_ref().and_then(|tail| tail.torn.clone());
-    if let (Some(tail), Some(torn)) = (&tail, &torn) {
-        mover.keep_torn_bytes(tail, torn)?;
+/// A directory that is being opened: locked, and its files known. First a snapshot is loaded, if there is one, then the
+/// journal is replayed from there.
+pub struct Opening {
+    directory: Directory,
+    options: Options,
+    lock: Box<dyn DiskLock>,
+    head: HeadFile,
+    segments: Vec<Segment>,
+    superseded: Vec<String>,
+    /// Not tried yet, oldest first.
+    candidates: Vec<SnapshotName>,
+    /// Did not verify.
+    damaged: Vec<SnapshotName>,
+    loaded: Option<(SnapshotName, SnapshotExtent)>,
+    progress: Arc<StartProgress>,
+}
+
+impl Opening {
+    /// Locks the directory and looks at what is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`super::open`].
+    pub fn begin(disk: Arc<dyn Disk>, options: Options, progress: Arc<StartProgress>) -> Result<Self, JournalError> {
+        options.check()?;
+        let directory = Directory::new(disk);
+        let lock = directory.lock()?;
+        let names = directory.list()?;
+        remove_all(&directory, names.iter().filter(|name| UNFINISHED.contains(&name.as_str())))?;
+        let (live, superseded) = SegmentName::live(&names);
+        let mut candidates: Vec<_> = names.iter().filter_map(|name| SnapshotName::parse(name)).collect();
+        candidates.sort_unstable();
+        let is_new = live.is_empty() && candidates.is_empty();
+        let head = open_head(&directory, &names, is_new, &options.keys)?;
+        let live = without_retired(&directory, live, head.latest().retained_from)?;
+        let segments = open_segments(&directory, &live, &head, &options.keys)?;
+        let (damaged, loaded) = (Vec::new(), None);
+        Ok(Self { directory, options, lock, head, segments, superseded, candidates, damaged, loaded, progress })
     }
-    let active = mover.begin_epoch(tail.as_ref(), clock)?;
-    let replaced = tail.iter().map(|tail| tail.segment.file.name().to_owned());
-    remove_all(directory, superseded.into_iter().chain(replaced).collect::<Vec<_>>().iter())?;
-    directory.sync()?;
-    let Survey { records, bytes, high_water, last_lsn, mut entries, .. } = survey;
-    entries.push(Arc::clone(&active.entry));
-    let recovered = Recovered { last_lsn, epoch: active.entry.header.epoch, high_water, records, bytes, torn };
-    Ok(Ground { lock, head: mover.head, segments: entries, active, recovered })
+
+    /// Loads the newest snapshot that was not tried yet. Answers `None` where there is none. What `visit` gets counts only
+    /// when this answers the extent.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Snapshot`] when it does not verify, and [`JournalError::Foreign`] when it is another journal's: forget
+    /// what was visited, and try the next. [`JournalError::Io`] when the disk fails.
+    pub fn load_snapshot(
+        &mut self,
+        visit: &mut dyn FnMut(Arc<Section>),
+    ) -> Result<Option<SnapshotExtent>, JournalError> {
+        let Some(name) = self.candidates.pop() else { return Ok(None) };
+        let (file, instance) = (name.to_string(), self.head.latest().instance);
+        self.progress.expect_bytes(self.directory.open(&file)?.length_bytes()? + self.tail_bytes(name.start_lsn));
+        let read = read_snapshot(&self.directory, &file, Some(instance), &self.options.keys, &mut |section| {
+            self.progress.add_bytes(section.payload().len() as u64);
+            visit(section);
+        });
+        match read {
+            Ok((extent, _)) => {
+                self.loaded = Some((name, extent));
+                Ok(Some(extent))
+            }
+            Err(error) => {
+                self.damaged.push(name);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is an older snapshot to try, or the journal has all records from the first on.
+    #[must_use]
+    pub fn can_do_without(&self) -> bool {
+        !self.candidates.is_empty() || self.head.latest().retained_from == Lsn::FIRST
+    }
+
+    /// Verifies the journal, hands every durable block that has records which the loaded snapshot lacks to `visit`, in LSN
+    /// order, cuts off a torn tail, and begins a new epoch.
+    pub(crate) fn replay(mut self, clock: &Clock, visit: &mut dyn FnMut(Arc<Block>)) -> Result<Ground, JournalError> {
+        let from = self.replay_from()?;
+        if self.loaded.is_none() {
+            self.progress.expect_bytes(self.tail_bytes(Lsn::ZERO));
+        }
+        let mut survey = Survey::new(&self.options.keys, self.known_durable(), from, &self.progress, visit);
+        let tail = survey.read_all(&self.segments)?;
+        let high_water = self.loaded.map(|(_, extent)| extent.high_water).unwrap_or_default().max(survey.high_water);
+        clock.raise_to(high_water);
+        let Survey { records, bytes, last_lsn, mut entries, .. } = survey;
+        let mut mover = TailMover { directory: &self.directory, options: &self.options, head: self.head, last_lsn };
+        let torn = tail.as_ref().and_then(|tail| tail.torn.clone());
+        if let (Some(tail), Some(torn)) = (&tail, &torn) {
+            mover.keep_torn_bytes(tail, torn)?;
+        }
+        let active = mover.begin_epoch(tail.as_ref(), clock)?;
+        let replaced = tail.iter().map(|tail| tail.segment.file.name().to_owned());
+        remove_all(&self.directory, self.superseded.drain(..).chain(replaced).collect::<Vec<_>>().iter())?;
+        set_aside(&self.directory, &self.damaged)?;
+        self.directory.sync()?;
+        entries.push(Arc::clone(&active.entry));
+        let snapshot = self.loaded.map(|(_, extent)| extent);
+        let epoch = active.entry.header.epoch;
+        let recovered = Recovered { last_lsn, epoch, high_water, records, bytes, torn, snapshot };
+        let snapshots =
+            kept(&self.directory, self.candidates.iter().copied().chain(self.loaded.map(|(name, _)| name)))?;
+        let head = mover.head;
+        let Self { directory, options, lock, .. } = self;
+        Ok(Ground { directory, options, lock, head, snapshots, segments: entries, active, recovered })
+    }
+
+    /// The first record that the loaded snapshot may lack.
+    fn replay_from(&self) -> Result<Lsn, JournalError> {
+        let from = self.loaded.map_or(Lsn::FIRST, |(_, extent)| extent.start_lsn.after(1));
+        let retained_from = self.head.latest().retained_from;
+        if from < retained_from {
+            return Err(missing("every snapshot that the journal goes on from", from, retained_from.before()));
+        }
+        Ok(from)
+    }
+
+    /// The highest record that something outside of the segments says was durable.
+    fn known_durable(&self) -> Lsn {
+        let snapshot = self.loaded.map(|(_, extent)| extent.end_lsn).unwrap_or_default();
+        let confirmed = self.options.confirmed_lsn.unwrap_or_default();
+        self.head.latest().durable_lsn.max(snapshot).max(confirmed)
+    }
+
+    /// Bytes of the segments that replay reads after a snapshot: zeros at the end of the last one too.
+    fn tail_bytes(&self, start_lsn: Lsn) -> u64 {
+        let first = self.segments.partition_point(|segment| segment.header.first_lsn <= start_lsn.after(1));
+        let tail = self.segments.iter().skip(first.saturating_sub(1));
+        tail.map(|segment| segment.length_bytes).sum()
+    }
+}
+
+/// Leaves out, and removes, segments that were retired when a crash came before they were gone.
+fn without_retired(
+    directory: &Directory,
+    live: Vec<SegmentName>,
+    retained_from: Lsn,
+) -> Result<Vec<SegmentName>, JournalError> {
+    let (retired, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|name| name.first_lsn < retained_from);
+    if live.first().is_some_and(|first| first.first_lsn == retained_from) {
+        remove_all(directory, retired.iter().map(ToString::to_string).collect::<Vec<_>>().iter())?;
+    }
+    Ok(live)
+}
+
+/// Renames what did not verify, so that no later start trips over it, and somebody can look at it.
+fn set_aside(directory: &Directory, damaged: &[SnapshotName]) -> Result<(), JournalError> {
+    damaged.iter().try_for_each(|name| {
+        tracing::warn!(snapshot = %name, "a snapshot that does not verify is kept aside as {name}.corrupt");
+        directory.rename(&name.to_string(), &format!("{name}.corrupt"))
+    })
+}
+
+fn kept(directory: &Directory, names: impl Iterator<Item = SnapshotName>) -> Result<Vec<Kept>, JournalError> {
+    names.map(|name| Ok(Kept { name, bytes: directory.open(&name.to_string())?.length_bytes()? })).collect()
 }
 
 impl SegmentName {
@@ -228,6 +362,8 @@ fn fill_with_zeros(file: &NamedFile, from: u64, to: u64) -> Result<(), JournalEr
 
 /// The new segment while it does not count yet.
 const RECOVERY: &str = "recovery.tmp";
+/// Of no use after a crash.
+const UNFINISHED: [&str; 3] = [SPARE, RECOVERY, SNAPSHOT_TMP];
 const FILL_BYTES: usize = 1 << 20;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::journal::catalog::lock;
 use crate::journal::error::JournalError;
 use crate::journal::file::{Directory, NamedFile};
+use crate::journal::threads::run_at_lowest_priority;
 
 /// The segment in the making.
 pub(crate) struct Spare {
@@ -82,8 +83,7 @@ impl Spare {
 /// Fills a spare for every message on `wanted`, and ends when no more can come. Pauses between slices for longer than a
 /// slice takes, so that commits find the disk free.
 pub(crate) fn keep_ready(spare: &Mutex<Spare>, wanted: &Receiver<()>, clock: &Arc<Clock>) -> Result<(), JournalError> {
-    // Without the lower priority commits only wait a little longer.
-    let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
+    run_at_lowest_priority();
     while wanted.recv().is_ok() {
         loop {
             let started = clock.monotonic();
@@ -106,7 +106,6 @@ pub(crate) fn keep_ready(spare: &Mutex<Spare>, wanted: &Receiver<()>, clock: &Ar
 
 pub(crate) const SPARE: &str = "spare.tmp";
 const SLICE_BYTES: usize = 1 << 20;
-const LOWEST_PRIORITY: i32 = 19;
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 const DISK_FULL_PAUSE: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
 use crate::journal::scan::{Cursor, Waypoint};
 use crate::journal::segment::{SegmentHeader, SegmentName};
+use crate::telemetry::progress::StartProgress;
 
 /// Bytes of a write that a crash cut short: never acknowledged, and kept aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +112,9 @@ pub(crate) struct Survey<'a> {
     visit: &'a mut dyn FnMut(Arc<Block>),
     /// The highest record that anything read so far states to have been durable.
     known_durable: Lsn,
+    /// The first record to hand out.
+    from: Lsn,
+    progress: &'a StartProgress,
     pub(crate) last_lsn: Lsn,
     pub(crate) high_water: UnixTime,
     pub(crate) records: u64,
@@ -120,22 +124,34 @@ pub(crate) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(crate) fn new(keys: &'a JournalKeys, known_durable: Lsn, visit: &'a mut dyn FnMut(Arc<Block>)) -> Self {
-        let (high_water, entries) = (UnixTime::default(), Vec::new());
-        Self { keys, visit, known_durable, last_lsn: Lsn::ZERO, high_water, records: 0, bytes: 0, entries }
+    /// A survey that hands out records from `from` on, and does not read segments that end before.
+    pub(crate) fn new(
+        keys: &'a JournalKeys,
+        known_durable: Lsn,
+        from: Lsn,
+        progress: &'a StartProgress,
+        visit: &'a mut dyn FnMut(Arc<Block>),
+    ) -> Self {
+        let (high_water, entries, last_lsn) = (UnixTime::default(), Vec::new(), from.before());
+        Self { keys, visit, known_durable, from, progress, last_lsn, high_water, records: 0, bytes: 0, entries }
     }
 
     /// `None` where there is no segment yet.
     pub(crate) fn read_all<'s>(&mut self, segments: &'s [Segment]) -> Result<Option<Tail<'s>>, JournalError> {
         let Some((last, sealed)) = segments.split_last() else {
-            return if self.known_durable == Lsn::ZERO {
+            return if self.known_durable < self.from {
                 Ok(None)
             } else {
-                Err(missing("every segment", Lsn::FIRST, self.known_durable))
+                Err(missing("every segment", self.from, self.known_durable))
             };
         };
         for (segment, next) in sealed.iter().zip(segments.iter().skip(1)) {
             let entry = SegmentEntry::new(segment.header, segment.length_bytes, segment.first_block);
+            if next.header.first_lsn <= self.from {
+                entry.seal(next.header.first_lsn);
+                self.entries.push(Arc::new(entry));
+                continue;
+            }
             let (mut cursor, defect) = self.read_blocks(segment, &entry)?;
             Self::check_joint(segment, next, &mut cursor, defect)?;
             self.entries.push(Arc::new(entry));
@@ -165,6 +181,10 @@ impl<'a> Survey<'a> {
             entry.extend(cursor.at());
             self.known_durable = self.known_durable.max(found.header.place.durable_lsn);
             self.high_water = self.high_water.max(found.header.place.high_water);
+            self.progress.add_bytes(found.header.block_bytes() as u64);
+            if found.header.next_lsn() <= self.from {
+                continue;
+            }
             self.records += u64::from(found.header.records);
             self.bytes += found.header.block_bytes() as u64;
             if !found.block.is_empty() {

@@ -52,6 +52,13 @@ pub fn run_in_batches() {
     }
 }
 
+/// Lets every other thread go first (nice 19): for work that can wait.
+pub fn run_at_lowest_priority() {
+    // Without it the others only wait a little longer.
+    let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
+}
+
+const LOWEST_PRIORITY: i32 = 19;
 /// The niceness that every thread begins with, on the crate's scale of 0 to 99.
 const NICE_ZERO: u8 = 48;
 
@@ -78,7 +85,7 @@ fn guarded(on_fatal: &FatalHook, body: impl FnOnce() -> Result<(), JournalError>
 
 /// What the server does when the log fails: a page that a failed sync marked clean may never reach the disk, so no
 /// later sync can be believed.
-pub(crate) fn abort(error: &JournalError) {
+pub fn stop_process(error: &JournalError) {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     tracing::error!(
         %error, %cause,

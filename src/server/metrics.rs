@@ -7,8 +7,9 @@ use prometheus_client::registry::Unit;
 use crate::client::actor::ClientMessage;
 use crate::client::registry::ClientRegistry;
 use crate::journal::JournalMetrics;
+use crate::shard::snapshot::SnapshotMetrics;
 use crate::shard::{ShardView, Shards};
-use crate::telemetry::cell::{Histogram, HistogramTotals};
+use crate::telemetry::cell::{Gauge, Histogram, HistogramTotals};
 use crate::telemetry::exposition::{Exposition, Family, Labels, Points, Scale};
 use crate::telemetry::http::{Endpoint, HttpMetrics, STATUSES};
 use crate::telemetry::message::{MessageKind, MessageMetrics};
@@ -21,6 +22,8 @@ pub(super) struct Sources {
     pub(super) clients: Arc<MessageMetrics<ClientMessage>>,
     /// `None` with durability `memory`.
     pub(super) journal: Option<Arc<JournalMetrics>>,
+    /// `None` with durability `memory`.
+    pub(super) snapshots: Option<Arc<SnapshotMetrics>>,
 }
 
 impl Sources {
@@ -30,6 +33,7 @@ impl Sources {
             families.extend(self.shards());
             families.extend(self.messages());
             families.extend(self.journal.iter().flat_map(|journal| journal_families(journal)));
+            families.extend(self.snapshots.iter().flat_map(|snapshots| snapshot_families(snapshots)));
             let clients = Points::Gauges(vec![(Vec::new(), as_gauge(self.registry.len() as u64))]);
             families.push(family("clients", "Registered clients", None, clients));
             families
@@ -138,6 +142,31 @@ fn journal_families(journal: &JournalMetrics) -> Vec<Family> {
         family("journal_durable_lsn", "The last durable record", None, gauge(journal.durable_lsn.value())),
         family("journal_segments", "Segments on disk", None, gauge(journal.segments.value())),
         family("journal_size", "Journal on disk", Some(Unit::Bytes), gauge(journal.journal_bytes.value())),
+    ]
+}
+
+fn snapshot_families(snapshots: &SnapshotMetrics) -> Vec<Family> {
+    let counter = |value| Points::Counters(vec![(Vec::new(), value)]);
+    let gauge = |value| Points::Gauges(vec![(Vec::new(), value)]);
+    let bytes = |cell: &Gauge| gauge(as_gauge(cell.value()));
+    let last = as_gauge(snapshots.duration_ms.value()) / 1000.0;
+    vec![
+        family("snapshots", "Snapshots taken", None, counter(snapshots.taken.value())),
+        family("snapshot_failures", "Snapshots that came to nothing", None, counter(snapshots.failed.value())),
+        family("snapshot_size", "Length of the newest snapshot", Some(Unit::Bytes), bytes(&snapshots.bytes)),
+        family("snapshot_duration", "How long the last snapshot took", Some(Unit::Seconds), gauge(last)),
+        family(
+            "journal_tail",
+            "What a restart would read of the journal",
+            Some(Unit::Bytes),
+            bytes(&snapshots.tail_bytes),
+        ),
+        family(
+            "journal_segments_retired",
+            "Segments that a snapshot made superfluous",
+            None,
+            counter(snapshots.retired_segments.value()),
+        ),
     ]
 }
 

@@ -11,7 +11,7 @@ use rkyv::util::AlignedVec;
 
 use crate::clock::{Clock, UnixTime};
 use crate::journal::{self, Entry, Lane};
-use crate::shard::message::{Issue, IssueToken, Rebuilt, Reply, Revoke, RevokeToken, ShardMessage, Tick};
+use crate::shard::message::{Issue, IssueToken, Rebuilt, Reply, Revoke, RevokeToken, Settle, ShardMessage, Tick};
 use crate::shard::recovery::Rebuild;
 use crate::shard::{ShardError, ShardView};
 use crate::token::access_token::{Partition, TokenReference};
@@ -120,6 +120,17 @@ impl Shard {
             self.lane.reply_when_durable(answer);
         }
         Ok(())
+    }
+
+    fn settle(&mut self, reply: Reply) -> Result<(), Refusal> {
+        Err(match &self.state {
+            None => Refusal::at_once(ShardError::Unavailable, reply),
+            Some(_) if !self.lane.has_room() => Refusal::at_once(ShardError::Busy, reply),
+            Some(_) => {
+                self.lane.reply_when_durable(answering(reply, Ok(())));
+                return Ok(());
+            }
+        })
     }
 
     /// The state and the encoded record, if there is a state, and room for the record.
@@ -298,6 +309,14 @@ impl Handler<Revoke> for Shard {
 
     fn handle(&mut self, Revoke { token, reply }: Revoke, context: &mut Self::Context) {
         self.handle_with(ShardMessage::Revoke, context, |shard| shard.revoke(&token, reply));
+    }
+}
+
+impl Handler<Settle> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Settle { reply }: Settle, context: &mut Self::Context) {
+        self.handle_with(ShardMessage::Settle, context, |shard| shard.settle(reply));
     }
 }
 

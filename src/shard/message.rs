@@ -54,6 +54,11 @@ pub(super) struct Revoke {
     pub(super) reply: Reply,
 }
 
+/// Answers once all that the shard has done so far is durable.
+pub(super) struct Settle {
+    pub(super) reply: Reply,
+}
+
 /// Time has passed.
 pub(super) struct Tick {
     pub(super) now: UnixTime,
@@ -76,6 +81,10 @@ impl Message for Issue {
 }
 
 impl Message for Revoke {
+    type Result = ();
+}
+
+impl Message for Settle {
     type Result = ();
 }
 
@@ -103,10 +112,12 @@ pub enum ShardMessage {
     Tick,
     /// The end of a rebuild.
     Rebuilt,
+    /// A snapshot's question whether all is durable.
+    Settle,
 }
 
 impl MessageKind for ShardMessage {
-    const NAMES: &'static [&'static str] = &["issue", "revoke", "tick", "rebuilt"];
+    const NAMES: &'static [&'static str] = &["issue", "revoke", "tick", "rebuilt", "settle"];
 
     fn index(self) -> usize {
         self as usize

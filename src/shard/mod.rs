@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod message;
 pub mod recovery;
+pub mod snapshot;
 
 use std::hash::Hasher as _;
 use std::sync::Arc;
@@ -147,6 +148,10 @@ impl Shards {
 
     fn shard_of(&self, routing_id: RoutingId) -> Result<&ShardHandle, ShardError> {
         self.shard(self.router.partition_of(routing_id))
+    }
+
+    pub(super) fn shared_views(&self) -> impl Iterator<Item = Arc<ShardView>> {
+        self.shards.iter().map(|shard| Arc::clone(&shard.view))
     }
 
     /// The views of all shards in their order.

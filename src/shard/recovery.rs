@@ -11,23 +11,39 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::client::registry::ClientRegistry;
 use crate::clock::Clock;
-use crate::journal::{Block, JournalError, JournalReader, Lsn, Record};
+use crate::journal::snapshot::{SECTION_RECORDS, Section, SnapshotRead, SnapshotStore};
+use crate::journal::{Block, JournalError, JournalReader, Lsn, Record, Records};
 use crate::shard::actor::Shard;
 use crate::shard::message::Rebuilt;
+use crate::shard::snapshot::{SECTION_TOKENS, partitions_of};
 use crate::shard::{Router, ShardView};
 use crate::token::access_token::{Partition, RoutingId};
 use crate::token::event::TokenEvent;
+use crate::token::section::TokenSectionView;
 use crate::token::state::{Replay, ShardState};
 
-/// A record that cannot be applied, with its place in the journal. Nothing is ever skipped: the server refuses to start.
+/// What cannot be applied. Nothing is ever skipped: the server refuses to start.
 #[derive(Debug, thiserror::Error)]
-#[error("journal record {lsn}: {reason}")]
-pub struct RecoveryError {
-    lsn: Lsn,
-    reason: String,
+pub enum RecoveryError {
+    /// A record of the journal.
+    #[error("journal record {lsn}: {reason}")]
+    Record {
+        /// Its number.
+        lsn: Lsn,
+        /// Why.
+        reason: String,
+    },
+    /// A section of the snapshot.
+    #[error("snapshot section of kind {kind}: {reason}")]
+    Section {
+        /// What it holds.
+        kind: u16,
+        /// Why.
+        reason: String,
+    },
 }
 
-/// Replays the journal into all shards. One thread reads; the shards are dealt out to as many threads as there are cores.
+/// Replays a snapshot and the journal into all shards. One thread reads; the shards are dealt out to as many threads as there are cores.
 pub struct Recovery {
     registry: Arc<ClientRegistry>,
     appliers: Vec<Applier>,
@@ -36,12 +52,19 @@ pub struct Recovery {
 }
 
 struct Applier {
-    blocks: Sender<Arc<Block>>,
+    work: Sender<Work>,
     thread: JoinHandle<Result<Vec<(usize, ShardState)>, RecoveryError>>,
 }
 
-/// Blocks that may wait for an applier, of up to 1 MiB each.
-const BLOCKS_WAITING_MAX: usize = 16;
+/// What an applier takes its part of.
+#[derive(Clone)]
+enum Work {
+    Section(Arc<Section>),
+    Block(Arc<Block>),
+}
+
+/// Blocks and sections that may wait for an applier, of about 1 MiB at most each.
+const WORK_WAITING_MAX: usize = 16;
 
 impl Recovery {
     /// Begins with empty shards. `threads` apply what one thread, the caller's, reads.
@@ -63,17 +86,31 @@ impl Recovery {
         Self { registry: Arc::clone(registry), appliers: appliers.collect(), shards, first_error: None }
     }
 
+    /// Takes the next section of the snapshot.
+    pub fn load(&mut self, section: Arc<Section>) {
+        self.apply_to_clients(section.records());
+        self.send(&Work::Section(section));
+    }
+
     /// Takes the next block of the journal.
-    pub fn apply(&mut self, block: &Arc<Block>) {
-        for record in block.records() {
+    pub fn apply(&mut self, block: Arc<Block>) {
+        self.apply_to_clients(block.records());
+        self.send(&Work::Block(block));
+    }
+
+    fn apply_to_clients(&mut self, records: Records<'_>) {
+        for record in records {
             let replayed = crate::client::event::replay(&self.registry, record.kind, record.schema, record.payload);
             if let Err(error) = replayed {
                 self.first_error.get_or_insert_with(|| error_at(&record, &error));
             }
         }
+    }
+
+    fn send(&self, work: &Work) {
         for applier in &self.appliers {
             // An applier that has met an error takes no more; `finish` tells.
-            let _ = applier.blocks.send(Arc::clone(block));
+            let _ = applier.work.send(work.clone());
         }
     }
 
@@ -85,8 +122,8 @@ impl Recovery {
     pub fn finish(self) -> Result<Vec<ShardState>, RecoveryError> {
         let mut states: Vec<Option<ShardState>> = (0..self.shards).map(|_| None).collect();
         let mut first_error = self.first_error;
-        for Applier { blocks, thread } in self.appliers {
-            drop(blocks);
+        for Applier { work, thread } in self.appliers {
+            drop(work);
             match thread.join() {
                 Ok(Ok(own)) => {
                     for (shard, state) in own {
@@ -107,20 +144,63 @@ impl Recovery {
 }
 
 impl Applier {
-    fn spawn(router: Router, mut own: Vec<Option<Replay>>) -> Self {
-        let (blocks, received) = bounded::<Arc<Block>>(BLOCKS_WAITING_MAX);
+    fn spawn(router: Router, own: Vec<Option<Replay>>) -> Self {
+        let (work, received) = bounded::<Work>(WORK_WAITING_MAX);
         let thread = std::thread::spawn(move || {
-            for block in received {
-                for record in block.records() {
-                    let partition = router.partition_of(RoutingId(record.routing_id));
-                    if let Some(Some(replay)) = own.get_mut(router.shard_of(partition)) {
-                        apply_record(replay, &record, partition)?;
-                    }
+            let mut part = Part { router, own };
+            for work in received {
+                match work {
+                    Work::Section(section) => part.load(&section)?,
+                    Work::Block(block) => part.apply(block.records())?,
                 }
             }
-            Ok(own.into_iter().enumerate().filter_map(|(shard, replay)| Some((shard, replay?.finish()))).collect())
+            let own = part.own.into_iter().enumerate();
+            Ok(own.filter_map(|(shard, replay)| Some((shard, replay?.finish()))).collect())
         });
-        Self { blocks, thread }
+        Self { work, thread }
+    }
+}
+
+/// The shards that one thread replays: by their index, `None` where another has them.
+struct Part {
+    router: Router,
+    own: Vec<Option<Replay>>,
+}
+
+impl Part {
+    fn load(&mut self, section: &Section) -> Result<(), RecoveryError> {
+        let unreadable =
+            |reason: &dyn ToString| RecoveryError::Section { kind: section.kind, reason: reason.to_string() };
+        match section.kind {
+            SECTION_RECORDS => self.apply(section.records()),
+            SECTION_TOKENS => {
+                let (first, last) = partitions_of(section.scope);
+                let (first, last) = (self.router.shard_of(first), self.router.shard_of(last));
+                let concerned = self.own.iter_mut().enumerate().filter(|(shard, _)| (first..=last).contains(shard));
+                let mut concerned = concerned.filter_map(|(shard, replay)| Some((shard, replay.as_mut()?))).peekable();
+                if concerned.peek().is_none() {
+                    return Ok(());
+                }
+                let tokens = TokenSectionView::decode(section.schema, section.payload());
+                let tokens = tokens.map_err(|error| unreadable(&error))?;
+                for (shard, replay) in concerned {
+                    let is_own = |partition| self.router.shard_of(partition) == shard;
+                    replay.load(&tokens, is_own).map_err(|error| unreadable(&error))?;
+                }
+                Ok(())
+            }
+            _ => Err(unreadable(&"unknown; start the version that wrote it")),
+        }
+    }
+
+    fn apply(&mut self, records: Records<'_>) -> Result<(), RecoveryError> {
+        for record in records {
+            let partition = self.router.partition_of(RoutingId(record.routing_id));
+            if let Some(Some(replay)) = self.own.get_mut(self.router.shard_of(partition)) {
+                apply_record(replay, &record, partition)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +213,7 @@ fn apply_record(replay: &mut Replay, record: &Record<'_>, partition: Partition) 
 }
 
 fn error_at(record: &Record<'_>, reason: &dyn ToString) -> RecoveryError {
-    RecoveryError { lsn: record.lsn, reason: reason.to_string() }
+    RecoveryError::Record { lsn: record.lsn, reason: reason.to_string() }
 }
 
 /// Makes the state of one shard anew from the journal, while the others go on.
@@ -141,6 +221,8 @@ fn error_at(record: &Record<'_>, reason: &dyn ToString) -> RecoveryError {
 pub struct Rebuild {
     /// The journal.
     pub reader: JournalReader,
+    /// Its snapshots.
+    pub snapshots: SnapshotStore,
     /// Which records are the shard's.
     pub router: Router,
     /// Which shard.
@@ -166,20 +248,39 @@ impl Rebuild {
         });
     }
 
+    /// Tries again when the journal was retired meanwhile, for then there is a newer snapshot.
     fn run(&self) -> Result<ShardState, RebuildError> {
-        let now = self.clock.now().as_seconds_u32();
-        let mut replay = Replay::new(Arc::clone(&self.issuer), Arc::clone(&self.registry), now);
-        let mut applied = Ok(());
-        self.reader.read(Lsn::new(1), &mut |block| {
-            for record in block.records() {
-                let partition = self.router.partition_of(RoutingId(record.routing_id));
-                if applied.is_ok() && self.router.shard_of(partition) == self.shard {
-                    applied = apply_record(&mut replay, &record, partition);
-                }
+        loop {
+            match self.attempt() {
+                Err(RebuildError::Journal(JournalError::NotRetained { .. })) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn attempt(&self) -> Result<ShardState, RebuildError> {
+        let (mut part, mut applied) = (self.part(), Ok(()));
+        let start_lsn = self.snapshots.read_newest(&mut |read| match read {
+            SnapshotRead::Begin => (part, applied) = (self.part(), Ok(())),
+            SnapshotRead::Section(section) if applied.is_ok() => applied = part.load(&section),
+            SnapshotRead::Section(_) => {}
+        })?;
+        self.reader.read(start_lsn.after(1), &mut |block| {
+            if applied.is_ok() {
+                applied = part.apply(block.records());
             }
         })?;
         applied?;
-        Ok(replay.finish())
+        let state = part.own.into_iter().flatten().next().map(Replay::finish);
+        Ok(state.unwrap_or_else(|| ShardState::new(Arc::clone(&self.issuer))))
+    }
+
+    /// Nothing yet, of this shard alone.
+    fn part(&self) -> Part {
+        let now = self.clock.now().as_seconds_u32();
+        let replay = || Replay::new(Arc::clone(&self.issuer), Arc::clone(&self.registry), now);
+        let own = (0..=self.shard).map(|shard| (shard == self.shard).then(replay)).collect();
+        Part { router: self.router.clone(), own }
     }
 }
 

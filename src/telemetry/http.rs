@@ -26,13 +26,17 @@ pub enum Endpoint {
     Metrics,
     /// `/admin/v1/clients`
     AdminClients,
+    /// `POST /admin/v1/snapshots`
+    AdminSnapshots,
+    /// `POST /admin/v1/backup`
+    AdminBackup,
     /// Anything else.
     Other,
 }
 
 impl Endpoint {
     /// Every endpoint, in the order of its cells.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Token,
         Self::Introspect,
         Self::IntrospectBatch,
@@ -42,6 +46,8 @@ impl Endpoint {
         Self::Readyz,
         Self::Metrics,
         Self::AdminClients,
+        Self::AdminSnapshots,
+        Self::AdminBackup,
         Self::Other,
     ];
 
@@ -58,6 +64,8 @@ impl Endpoint {
             Self::Readyz => "readyz",
             Self::Metrics => "metrics",
             Self::AdminClients => "admin_clients",
+            Self::AdminSnapshots => "admin_snapshots",
+            Self::AdminBackup => "admin_backup",
             Self::Other => "other",
         }
     }

@@ -5,3 +5,4 @@ pub mod exposition;
 pub mod http;
 pub mod log;
 pub mod message;
+pub mod progress;

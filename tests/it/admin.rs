@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tessera::command::client::{CommandError, run};
+use tessera::command::client::run;
+use tessera::command::socket::CommandError;
 use tessera::config::cli::Command;
 
 use crate::harness::{START_SECONDS, TestServer, admin};

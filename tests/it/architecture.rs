@@ -9,7 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("oauth", &[]),
     ("telemetry", &[]),
     ("config", &[]),
-    ("command", &["config"]),
+    ("command", &["config", "journal"]),
     ("journal", &["clock"]),
     ("client", &["clock", "oauth", "journal"]),
     ("token", &["clock", "oauth", "client"]),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -88,7 +89,7 @@ impl TestServer {
         let clock = Clock::on(Box::new(time.clone()));
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
-                let server = Server::start(&config, clock).await.unwrap();
+                let server = Server::start(&config, clock, Arc::default()).await.unwrap();
                 started.send(Started::of(&server)).unwrap();
                 while let Some(Command::Tick) = received.recv().await {
                     server.tick();

@@ -251,7 +251,7 @@ fn recovered(disk: &SimDisk) -> ShardState {
     let router = Router::new([0; 16], 1);
     let mut recovery = Recovery::begin(&router, 1, 1, &Arc::from("i"), &registry, START.as_seconds_u32());
     let clock = clock_on(&ManualTime::new(START));
-    open_without_threads(Arc::new(disk.clone()), options(1), clock, &mut |block| recovery.apply(&block)).unwrap();
+    open_without_threads(Arc::new(disk.clone()), options(1), clock, &mut |block| recovery.apply(block)).unwrap();
     recovery.finish().unwrap().remove(0)
 }
 

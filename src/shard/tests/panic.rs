@@ -16,6 +16,7 @@ use super::*;
 use crate::client::registry::ClientRegistry;
 use crate::journal::disk::{DiskFile, DiskLock};
 use crate::journal::sim::{Rig, SimDisk, keys, options};
+use crate::journal::snapshot::SnapshotStore;
 use crate::journal::{Disk, Journal, JournalReader, Lane, Opened, Options, RealDisk};
 use crate::shard::message::Explode;
 use crate::shard::recovery::{Rebuild, Recovery};
@@ -175,9 +176,17 @@ impl House {
         let disk = GatedDisk { disk: RealDisk::new(directory).unwrap(), gate: Arc::clone(&gate) };
         let options = Options { segment_bytes: 256 << 10, ..Options::new(keys(), shards, 1024) };
         let Opened { journal, lanes, .. } =
-            crate::journal::open(Arc::new(disk), options, Arc::clone(&clock), &mut |block| recovery.apply(&block))
+            crate::journal::open(Arc::new(disk), options, Arc::clone(&clock), &mut |block| recovery.apply(block))
                 .unwrap();
-        let rebuilds = Rebuild { reader: journal.reader(), router: router.clone(), shard: 0, issuer, registry, clock };
+        let rebuilds = Rebuild {
+            reader: journal.reader(),
+            snapshots: journal.snapshots(),
+            router: router.clone(),
+            shard: 0,
+            issuer,
+            registry,
+            clock,
+        };
         let states = recovery.finish().unwrap();
         let parts = states.into_iter().zip(lanes).enumerate();
         let parts = parts.map(|(shard, (state, lane))| parts_of(state, lane, Rebuild { shard, ..rebuilds.clone() }));
@@ -268,6 +277,7 @@ impl HandDriven {
         let router = Router::new([0; 16], 1);
         let rebuild = Rebuild {
             reader: JournalReader::new(Arc::clone(&rig.committer.shared)),
+            snapshots: SnapshotStore::new(Arc::clone(&rig.committer.shared)),
             router: router.clone(),
             shard: 0,
             issuer: Arc::from("i"),

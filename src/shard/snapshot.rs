@@ -1,0 +1,405 @@
+//! Snapshots and backups of all shards and clients, taken while they go on.
+//!
+//! A thread of its own, at the lowest priority, walks the tables as any reader does: no lock, no message, no stall. What it
+//! has seen may not be durable yet, so before a snapshot counts every shard is asked to answer once all that it has done is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::registry::ClientRegistry;
+use crate::clock::{Clock, UnixTime};
+use crate::journal::snapshot::{RecordsSection, SectionContent, SnapshotExtent, SnapshotStore, SnapshotWriter};
+use crate::journal::{JournalError, run_at_lowest_priority, stop_process};
+use crate::shard::{ShardError, ShardView, Shards, message};
+use crate::telemetry::cell::{Counter, Gauge};
+use crate::token::access_token::Partition;
+use crate::token::section::{SECTION_SCHEMA, TokenSection, TokenWalk};
+use crate::token::table::TokenReader;
+
+/// A section of a snapshot that holds tokens; its scope is the lowest and the highest of their partitions.
+pub const SECTION_TOKENS: u16 = 16;
+
+/// The partitions that a section of tokens concerns.
+pub(super) fn partitions_of(scope: u64) -> (Partition, Partition) {
+    let part = |bits: u64| Partition(u16::try_from(bits & u64::from(u16::MAX)).unwrap_or_default());
+    (part(scope), part(scope >> 16))
+}
+
+fn scope_of((first, last): (Partition, Partition)) -> u64 {
+    u64::from(first.0) | u64::from(last.0) << 16
+}
+
+/// What snapshots and backups are made of, and when.
+pub struct SnapshotParts {
+    /// The tokens.
+    pub shards: Arc<Shards>,
+    /// The clients.
+    pub registry: Arc<ClientRegistry>,
+    /// Where snapshots go.
+    pub store: SnapshotStore,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// A snapshot is taken when a restart would read more of the journal than this, and than half of the last snapshot.
+    pub tail_bytes_min: u64,
+}
+
+/// Asks for snapshots and backups. Cheap to clone.
+#[derive(Clone)]
+pub struct Snapshots {
+    requests: Sender<Request>,
+    metrics: Arc<SnapshotMetrics>,
+}
+
+/// What the thread that takes snapshots counts.
+#[derive(Debug, Default)]
+pub struct SnapshotMetrics {
+    /// Snapshots that were taken since the start.
+    pub taken: Counter,
+    /// Attempts since the start that came to nothing: a full disk, or a shard that panicked meanwhile.
+    pub failed: Counter,
+    /// Length of the newest, in bytes.
+    pub bytes: Gauge,
+    /// How long the last took, in milliseconds.
+    pub duration_ms: Gauge,
+    /// Bytes of the journal that a restart would read after the newest.
+    pub tail_bytes: Gauge,
+    /// Segments that were retired since the start.
+    pub retired_segments: Counter,
+}
+
+/// The thread that takes them.
+pub struct RunningSnapshots {
+    snapshots: Snapshots,
+    is_stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// A snapshot that was taken.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotReport {
+    /// What it covers.
+    pub extent: SnapshotExtent,
+    /// Its length.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+    /// How many segments of the journal went.
+    pub retired_segments: usize,
+}
+
+/// Why there is no snapshot, or no backup. What was there before stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A shard is being rebuilt, or was put off its core for long: the walk may have seen what never was.
+    #[error("a shard was disturbed meanwhile: try again in a moment")]
+    Disturbed,
+    /// The thread has enough to do, or ends.
+    #[error("another snapshot or backup is being made, or the server is stopping: try again in a moment")]
+    Busy,
+    /// The disk or the journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Who asked for a backup has gone away.
+    #[error("the receiver of the backup has gone away")]
+    ReceiverGone,
+}
+
+enum Request {
+    Snapshot(oneshot::Sender<Result<SnapshotReport, SnapshotError>>),
+    Backup(mpsc::Sender<Result<Vec<u8>, SnapshotError>>),
+    Stop,
+}
+
+impl Snapshots {
+    /// Takes a snapshot now, and answers when it counts.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`]; the snapshots from before stay in force.
+    pub async fn take(&self) -> Result<SnapshotReport, SnapshotError> {
+        let (reply, replied) = oneshot::channel();
+        self.request(Request::Snapshot(reply))?;
+        replied.await.unwrap_or(Err(SnapshotError::Busy))
+    }
+
+    /// Makes a backup: its bytes come piece by piece. It is whole only when the pieces end without an error.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError::Busy`].
+    pub fn back_up(&self) -> Result<mpsc::Receiver<Result<Vec<u8>, SnapshotError>>, SnapshotError> {
+        let (pieces, received) = mpsc::channel(PIECES_WAITING_MAX);
+        self.request(Request::Backup(pieces))?;
+        Ok(received)
+    }
+
+    fn request(&self, request: Request) -> Result<(), SnapshotError> {
+        self.requests.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => SnapshotError::Busy,
+        })
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<SnapshotMetrics> {
+        Arc::clone(&self.metrics)
+    }
+}
+
+/// Pieces of a backup, of about 1 MiB each, that may wait for their receiver.
+const PIECES_WAITING_MAX: usize = 2;
+/// Requests that may wait.
+const REQUESTS_MAX: usize = 4;
+
+impl RunningSnapshots {
+    /// Starts the thread.
+    pub fn start(parts: SnapshotParts) -> Self {
+        let (requests, received) = bounded(REQUESTS_MAX);
+        let (metrics, is_stopping) = (Arc::default(), Arc::default());
+        let (own_metrics, own_stopping) = (Arc::clone(&metrics), Arc::clone(&is_stopping));
+        let thread = std::thread::spawn(move || {
+            run_at_lowest_priority();
+            Taker { parts, is_stopping: own_stopping, metrics: own_metrics, not_before: Duration::ZERO }.run(&received);
+        });
+        Self { snapshots: Snapshots { requests, metrics }, is_stopping, thread }
+    }
+
+    /// For those who ask.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
+    }
+
+    /// Gives up what is being made, and ends the thread.
+    pub fn stop(self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        let _ = self.snapshots.requests.send(Request::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+/// The thread's own.
+struct Taker {
+    parts: SnapshotParts,
+    is_stopping: Arc<AtomicBool>,
+    metrics: Arc<SnapshotMetrics>,
+    /// After a failure the next attempt waits until then.
+    not_before: Duration,
+}
+
+impl Taker {
+    fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            match requests.recv_timeout(LOOK_EVERY) {
+                Ok(Request::Snapshot(reply)) => drop(reply.send(self.take())),
+                Ok(Request::Backup(pieces)) => self.back_up(&pieces),
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.take_when_due(),
+            }
+            self.metrics.tail_bytes.set(self.parts.store.tail_bytes());
+        }
+    }
+
+    fn take_when_due(&mut self) {
+        let SnapshotParts { store, clock, tail_bytes_min, .. } = &self.parts;
+        let due_bytes = (*tail_bytes_min).max(store.newest_bytes() / 2);
+        if store.tail_bytes() > due_bytes && clock.monotonic() >= self.not_before {
+            // Logged where it failed.
+            let _ = self.take();
+        }
+    }
+
+    fn take(&mut self) -> Result<SnapshotReport, SnapshotError> {
+        let started = self.parts.clock.monotonic();
+        let taken = self.write(started);
+        match &taken {
+            Ok(report) => {
+                self.metrics.taken.increment();
+                self.metrics.bytes.set(report.bytes);
+                self.metrics.duration_ms.set(u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX));
+                self.metrics.retired_segments.add(report.retired_segments as u64);
+                let SnapshotReport { extent, bytes, retired_segments, .. } = report;
+                let (items, start_lsn, end_lsn) = (extent.items, extent.start_lsn.value(), extent.end_lsn.value());
+                let ms = report.duration.as_millis();
+                tracing::info!(items, bytes, start_lsn, end_lsn, ms, retired_segments, "took a snapshot");
+            }
+            Err(error) => {
+                self.metrics.failed.increment();
+                self.not_before = self.parts.clock.monotonic() + RETRY_AFTER;
+                if !self.is_stopping.load(Ordering::Relaxed) {
+                    tracing::warn!(%error, source = std::error::Error::source(error), "a snapshot could not be taken; the last one stays in force, and the next attempt follows");
+                }
+            }
+        }
+        taken
+    }
+
+    fn write(&self, started: Duration) -> Result<SnapshotReport, SnapshotError> {
+        let SnapshotParts { store, clock, .. } = &self.parts;
+        let mut writer = store.begin(clock.now())?;
+        self.walk(&mut |content| Ok(writer.section(content)?))?;
+        let extent = SnapshotWriter::finish(writer, clock.now())?;
+        // A failure here is one of the log itself.
+        let retired_segments = store.retire().unwrap_or_else(|error| {
+            stop_process(&error);
+            0
+        });
+        let (bytes, duration) = (store.newest_bytes(), clock.monotonic().saturating_sub(started));
+        Ok(SnapshotReport { extent, bytes, duration, retired_segments })
+    }
+
+    fn back_up(&self, pieces: &mpsc::Sender<Result<Vec<u8>, SnapshotError>>) {
+        if let Err(error) = self.emit_backup(pieces) {
+            tracing::warn!(%error, "a backup could not be made");
+            // Without an end the receiver knows that it is not whole.
+            let _ = pieces.blocking_send(Err(error));
+        }
+    }
+
+    fn emit_backup(&self, pieces: &mpsc::Sender<Result<Vec<u8>, SnapshotError>>) -> Result<(), SnapshotError> {
+        let SnapshotParts { store, clock, .. } = &self.parts;
+        let emit =
+            &mut |bytes: &[u8]| pieces.blocking_send(Ok(bytes.to_vec())).map_err(|_| SnapshotError::ReceiverGone);
+        let mut writer = store.begin_backup(clock.now(), emit)?;
+        self.walk(&mut |content| writer.section(content, emit))?;
+        let extent = writer.finish(clock.now(), emit)?;
+        tracing::info!(items = extent.items, end_lsn = extent.end_lsn.value(), "made a backup");
+        Ok(())
+    }
+
+    /// Hands out all sections, with a pause after each that is longer than what it took, so that commits find the disk free;
+    /// then waits until all that is in them is durable.
+    fn walk(&self, out: &mut dyn FnMut(&SectionContent<'_>) -> Result<(), SnapshotError>) -> Result<(), SnapshotError> {
+        let SnapshotParts { shards, registry, clock, .. } = &self.parts;
+        let mut walk = Walk::begin(shards.shared_views(), registry, clock.now())?;
+        loop {
+            let started = clock.monotonic();
+            let Some(section) = walk.next_section()? else { break };
+            out(&section.content())?;
+            if self.is_stopping.load(Ordering::Relaxed) {
+                return Err(SnapshotError::Busy);
+            }
+            std::thread::sleep((clock.monotonic().saturating_sub(started) * 2).clamp(PAUSE_MIN, PAUSE_MAX));
+        }
+        self.settle()?;
+        walk.finish()
+    }
+
+    /// Waits until all that any shard has done so far is durable.
+    fn settle(&self) -> Result<(), SnapshotError> {
+        let mut unsettled: VecDeque<_> = self.parts.shards.shards.iter().collect();
+        while let Some(shard) = unsettled.pop_front() {
+            let (reply, replied) = oneshot::channel();
+            let sent = shard.send(message::Settle { reply });
+            match sent.and_then(|()| replied.blocking_recv().unwrap_or(Err(ShardError::Unavailable))) {
+                Ok(()) => {}
+                Err(ShardError::Busy) if !self.is_stopping.load(Ordering::Relaxed) => {
+                    unsettled.push_back(shard);
+                    std::thread::sleep(PAUSE_MIN);
+                }
+                Err(_) => return Err(SnapshotError::Disturbed),
+            }
+        }
+        Ok(())
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// A walk through clients and tokens while they change, section by section.
+pub(super) struct Walk {
+    clients: VecDeque<RecordsSection>,
+    shards: VecDeque<WalkedShard>,
+    walked: Vec<WalkedShard>,
+}
+
+struct WalkedShard {
+    view: Arc<ShardView>,
+    reader: Arc<TokenReader>,
+    walk: TokenWalk,
+}
+
+/// What a [`Walk`] hands out.
+pub(super) enum WalkedSection {
+    Clients(RecordsSection),
+    Tokens(TokenSection),
+}
+
+impl WalkedSection {
+    pub(super) fn content(&self) -> SectionContent<'_> {
+        match self {
+            Self::Clients(records) => records.content(),
+            Self::Tokens(TokenSection { payload, tokens, partitions }) => SectionContent {
+                kind: SECTION_TOKENS,
+                schema: SECTION_SCHEMA,
+                scope: scope_of(*partitions),
+                items: *tokens,
+                payload,
+            },
+        }
+    }
+}
+
+impl Walk {
+    pub(super) fn begin(
+        views: impl Iterator<Item = Arc<ShardView>>,
+        registry: &ClientRegistry,
+        now: UnixTime,
+    ) -> Result<Self, SnapshotError> {
+        let mut clients = VecDeque::from([RecordsSection::default()]);
+        let encoded = crate::client::event::records_of(registry, &mut |entry| {
+            if clients.back().is_none_or(|section| section.len_bytes() >= RECORDS_BYTES) {
+                clients.push_back(RecordsSection::default());
+            }
+            if let Some(section) = clients.back_mut() {
+                section.push(entry);
+            }
+        });
+        encoded.map_err(|_| SnapshotError::Disturbed)?;
+        let shards = views.map(|view| {
+            let reader = view.reader.load_full();
+            let walk = TokenWalk::new(TokenReader::clone(&reader), now.as_seconds_u32());
+            if view.is_available.load(Ordering::Acquire) {
+                Ok(WalkedShard { view, reader, walk })
+            } else {
+                Err(SnapshotError::Disturbed)
+            }
+        });
+        Ok(Self { clients, shards: shards.collect::<Result<_, _>>()?, walked: Vec::new() })
+    }
+
+    /// The next section; `None` at the end.
+    pub(super) fn next_section(&mut self) -> Result<Option<WalkedSection>, SnapshotError> {
+        if let Some(clients) = self.clients.pop_front() {
+            return Ok(Some(WalkedSection::Clients(clients)));
+        }
+        while let Some(shard) = self.shards.front_mut() {
+            match shard.walk.next_section() {
+                Ok(Some(section)) => return Ok(Some(WalkedSection::Tokens(section))),
+                Ok(None) => self.walked.extend(self.shards.pop_front()),
+                Err(_) => return Err(SnapshotError::Disturbed),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses what a shard may have spoiled that panicked since the walk began. Call it once all shards have settled.
+    pub(super) fn finish(self) -> Result<(), SnapshotError> {
+        let is_as_it_was = |shard: &WalkedShard| {
+            shard.view.is_available.load(Ordering::Acquire) && Arc::ptr_eq(&shard.view.reader.load(), &shard.reader)
+        };
+        if self.walked.iter().all(is_as_it_was) { Ok(()) } else { Err(SnapshotError::Disturbed) }
+    }
+}
+
+/// Clients in one section take about this much.
+const RECORDS_BYTES: usize = 1 << 20;
