@@ -97,6 +97,9 @@ pub enum JournalError {
     /// The options make no sense.
     #[error("journal options: {0}")]
     Options(&'static str),
+    /// Whoever reads the journal wanted no more of it: never an answer of [`open`](super::open).
+    #[error("the journal was not read to its end")]
+    Ended,
     /// The journal has failed before and takes nothing more.
     #[error("the journal stopped after a failure: find the failure in the log, mend it, and start again")]
     Stopped,

@@ -121,6 +121,7 @@ mod fields;
 mod file;
 mod frame;
 mod head;
+pub mod inspect;
 mod keys;
 mod lane;
 mod lsn;

@@ -16,10 +16,10 @@ use crate::journal::frame::{BlockBuffer, BlockPlace, PAGE_BYTES};
 use crate::journal::head::{HEAD, HeadFile};
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
-use crate::journal::scan::Waypoint;
+use crate::journal::scan::{Found, Waypoint};
 use crate::journal::segment::{Instance, SegmentHeader, SegmentName};
 use crate::journal::spare::SPARE;
-use crate::journal::survey::{Survey, Tail, TornTail, missing, open_segments};
+use crate::journal::survey::{Segment, Survey, Tail, TornTail, missing, open_segments};
 
 /// What was found in the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +58,19 @@ pub(crate) fn recover(
     let names = directory.list()?;
     remove_all(directory, names.iter().filter(|name| [SPARE, RECOVERY].contains(&name.as_str())))?;
     let (live, superseded) = SegmentName::live(&names);
-    let head = open_head(directory, &names, live.is_empty(), &options.keys)?;
+    let head = match load_head(directory, &names, live.is_empty(), &options.keys)? {
+        Some(head) => head,
+        None => HeadFile::create(directory, new_instance()?, &options.keys)?,
+    };
     let segments = open_segments(directory, &live, &head, &options.keys)?;
     let known_durable = head.latest().durable_lsn.max(options.confirmed_lsn.unwrap_or_default());
-    let mut survey = Survey::new(&options.keys, known_durable, visit);
+    let mut visit = |_: &Segment, _: u64, found: Found| {
+        if !found.block.is_empty() {
+            visit(Arc::new(found.block));
+        }
+        Ok(())
+    };
+    let mut survey = Survey::new(&options.keys, known_durable, &mut visit);
     let tail = survey.read_all(&segments)?;
     clock.raise_to(survey.high_water);
     let mut mover = TailMover { directory, options, head, last_lsn: survey.last_lsn };
@@ -82,7 +91,7 @@ pub(crate) fn recover(
 impl SegmentName {
     /// The names of segments in order, parted into those that count and those that a recovery has superseded: a higher
     /// epoch takes the place of all lower ones from its first record on.
-    fn live(names: &[String]) -> (Vec<Self>, Vec<String>) {
+    pub(crate) fn live(names: &[String]) -> (Vec<Self>, Vec<String>) {
         let mut segments: Vec<_> = names.iter().filter_map(|name| Self::parse(name)).collect();
         segments.sort_by_key(|name| (name.first_lsn, std::cmp::Reverse(name.epoch)));
         let mut epoch = 0;
@@ -99,23 +108,20 @@ fn remove_all<'a>(directory: &Directory, names: impl Iterator<Item = &'a String>
     names.into_iter().try_for_each(|name| directory.remove(name))
 }
 
-/// `HEAD` is durable before the first segment is begun, so a segment without it means that it was lost.
-fn open_head(
+/// `None` in a new directory. `HEAD` is durable before the first segment is begun, so a segment without it means that it was
+/// lost.
+pub(crate) fn load_head(
     directory: &Directory,
     names: &[String],
     is_new: bool,
     keys: &JournalKeys,
-) -> Result<HeadFile, JournalError> {
+) -> Result<Option<HeadFile>, JournalError> {
     if names.iter().any(|name| name == HEAD)
         && let Some(head) = HeadFile::load(directory, keys)?
     {
-        return Ok(head);
+        return Ok(Some(head));
     }
-    if is_new {
-        HeadFile::create(directory, new_instance()?, keys)
-    } else {
-        Err(missing("HEAD", Lsn::FIRST, Lsn::FIRST))
-    }
+    if is_new { Ok(None) } else { Err(missing("HEAD", Lsn::FIRST, Lsn::FIRST)) }
 }
 
 fn new_instance() -> Result<Instance, JournalError> {

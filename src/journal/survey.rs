@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use crate::clock::UnixTime;
-use crate::journal::block::Block;
 use crate::journal::catalog::SegmentEntry;
 use crate::journal::error::{Defect, JournalError};
 use crate::journal::file::{Directory, NamedFile};
 use crate::journal::head::HeadFile;
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
-use crate::journal::scan::{Cursor, Waypoint};
+use crate::journal::scan::{Cursor, Found, Waypoint};
 use crate::journal::segment::{SegmentHeader, SegmentName};
 
 /// Bytes of a write that a crash cut short: never acknowledged, and kept aside.
@@ -105,10 +104,14 @@ pub(crate) struct Tail<'a> {
     pub(crate) torn: Option<TornTail>,
 }
 
+/// Takes each block that verifies, a mark too: its segment, where in it the block begins, and the block. Its error ends the
+/// survey.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&Segment, u64, Found) -> Result<(), JournalError>;
+
 /// One pass over all blocks.
 pub(crate) struct Survey<'a> {
     keys: &'a JournalKeys,
-    visit: &'a mut dyn FnMut(Arc<Block>),
+    visit: Visit<'a>,
     /// The highest record that anything read so far states to have been durable.
     known_durable: Lsn,
     pub(crate) last_lsn: Lsn,
@@ -120,7 +123,7 @@ pub(crate) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(crate) fn new(keys: &'a JournalKeys, known_durable: Lsn, visit: &'a mut dyn FnMut(Arc<Block>)) -> Self {
+    pub(crate) fn new(keys: &'a JournalKeys, known_durable: Lsn, visit: Visit<'a>) -> Self {
         let (high_water, entries) = (UnixTime::default(), Vec::new());
         Self { keys, visit, known_durable, last_lsn: Lsn::ZERO, high_water, records: 0, bytes: 0, entries }
     }
@@ -158,6 +161,7 @@ impl<'a> Survey<'a> {
     {
         let mut cursor = segment.cursor(self.keys, segment.first_block, segment.length_bytes);
         loop {
+            let offset = cursor.at().offset;
             let found = match cursor.step()? {
                 Ok(found) => found,
                 Err(defect) => return Ok((cursor, defect)),
@@ -167,9 +171,7 @@ impl<'a> Survey<'a> {
             self.high_water = self.high_water.max(found.header.place.high_water);
             self.records += u64::from(found.header.records);
             self.bytes += found.header.block_bytes() as u64;
-            if !found.block.is_empty() {
-                (self.visit)(Arc::new(found.block));
-            }
+            (self.visit)(segment, offset, found)?;
         }
     }
 
