@@ -10,6 +10,7 @@ mod expiry;
 pub mod grant;
 mod slot;
 pub mod state;
+pub mod summary;
 pub mod table;
 
 /// The atomics of [`slot`]; its loom test puts loom's in their place.
