@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use tessera::client::id::ClientId;
 use tessera::client::secret::ClientSecret;
 use tessera::clock::Clock;
+use tessera::config::cli::journal::JournalCommand;
 use tessera::config::cli::{ClientCommand, Command, Flags};
 use tessera::config::error::ConfigErrors;
 use tessera::config::value::LogFormat;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Client(command) => {
             with_config(command.flags(), |config| actix_rt::System::new().block_on(client(&command, &config)))
         }
+        Command::Journal(command) => with_config(command.flags(), |config| journal(&command, &config)),
     }
 }
 
@@ -55,6 +57,17 @@ async fn client(command: &ClientCommand, config: &Config) -> ExitCode {
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn journal(command: &JournalCommand, config: &Config) -> ExitCode {
+    forbid_core_dumps();
+    match tessera::command::journal::run(command, &config.storage, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&with_sources(&error));
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The shape of the command line. What a command does is elsewhere.
 
+pub mod journal;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 use clap::builder::ArgGroup;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::config::cli::journal::JournalCommand;
 use crate::config::setting::{SETTINGS, Setting};
 
 /// What the process was asked to do.
@@ -23,6 +26,9 @@ pub enum Command {
     /// Register and manage clients on the running server of this machine.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Verify, count or print the journal in a data directory that no server holds.
+    #[command(subcommand)]
+    Journal(JournalCommand),
 }
 
 impl Command {
@@ -111,8 +117,7 @@ pub struct ServerFlags(Flags);
 
 impl Args for ServerFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
-        let settings = SETTINGS.iter().filter(|setting| ["config", "data_dir"].contains(&setting.name));
-        settings.fold(command, |command, setting| command.arg(flag(setting).help_heading("Server")))
+        with_flags(command, &["config", "data_dir"], "Server")
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -263,6 +268,12 @@ impl IntrospectionRight {
     }
 }
 
+/// The command with the flags of these settings.
+fn with_flags(command: clap::Command, names: &[&str], heading: &'static str) -> clap::Command {
+    let settings = SETTINGS.iter().filter(|setting| names.contains(&setting.name));
+    settings.fold(command, |command, setting| command.arg(flag(setting).help_heading(heading)))
+}
+
 /// The flag of a setting. Its value is taken as it is: bounds are checked with those of the other layers.
 fn flag(setting: &'static Setting) -> clap::Arg {
     let (sentence, more) = setting.meaning.split_once("\n\n").unwrap_or((setting.meaning, ""));
@@ -302,11 +313,11 @@ fn environment_only() -> String {
 mod tests {
     use super::*;
 
-    fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
+    pub(super) fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
         Command::read(["tessera"].iter().chain(arguments).map(OsString::from))
     }
 
-    fn help(arguments: &[&str]) -> String {
+    pub(super) fn help(arguments: &[&str]) -> String {
         read(arguments).unwrap_err().to_string()
     }
 
