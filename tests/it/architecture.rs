@@ -51,6 +51,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("std::process::Command", &[]),
     ("tokio::fs", &[]),
     ("rustix::fs", &["journal/disk.rs"]),
+    // Whoever may change a data directory; the others have `ReadOnlyDisk`.
+    ("RealDisk", &["journal", "server"]),
     // So that the paths below are always written out.
     ("use std::{", &[]),
     ("use tokio::{", &[]),
