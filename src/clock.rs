@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime {
@@ -43,6 +46,17 @@ impl UnixTime {
     #[must_use]
     pub fn as_seconds_u32(self) -> u32 {
         u32::try_from(self.as_seconds()).unwrap_or(u32::MAX)
+    }
+}
+
+/// As RFC 3339 writes it, in UTC; after the year 9999, in milliseconds.
+impl fmt::Display for UnixTime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.millis) * 1_000_000);
+        match moment.ok().and_then(|moment| moment.format(&Rfc3339).ok()) {
+            Some(text) => formatter.write_str(&text),
+            None => write!(formatter, "{} ms", self.millis),
+        }
     }
 }
 
@@ -226,6 +240,19 @@ mod tests {
     fn paused() -> (ManualTime, Clock) {
         let time = ManualTime::new(START);
         (time.clone(), Clock::on(Box::new(time)))
+    }
+
+    #[test]
+    fn a_moment_is_shown_as_rfc_3339_writes_it() {
+        for (millis, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_800_000_000_120, "2027-01-15T08:00:00.12Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "253402300800000 ms"),
+            (u64::MAX, "18446744073709551615 ms"),
+        ] {
+            assert_eq!(UnixTime::from_millis(millis).to_string(), expected);
+        }
     }
 
     #[test]

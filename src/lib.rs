@@ -17,7 +17,7 @@
 //! | [`grant`] | one file per grant type, pure | `clock` `oauth` `client` `token` `signing` | actors, HTTP, I/O |
 //! | [`shard`] | routing, the actor that owns a shard, recovery | the above but `signing` and `config` | HTTP, SQL |
 //! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal` and `config` | disk on a request's path |
-//! | [`command`] | commands that speak to a running server, or work on a directory without one | `config` `journal` | the server's state |
+//! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `token` `signing` | the server's state |
 //! | [`server`] | the composition root | everything | |
 //!
 //! Anyone may import `telemetry`. `tests/it/architecture.rs` holds this table against the code.

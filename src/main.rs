@@ -12,7 +12,8 @@ use tessera::client::id::ClientId;
 use tessera::client::secret::ClientSecret;
 use tessera::clock::Clock;
 use tessera::command;
-use tessera::config::cli::{Command, Flags};
+use tessera::config::cli::journal::JournalCommand;
+use tessera::config::cli::{Command, Flags, RestoreCommand};
 use tessera::config::error::ConfigErrors;
 use tessera::config::value::LogFormat;
 use tessera::config::{self, Config};
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         Command::Backup(backup) => with_config(backup.server.flags(), |config| {
             ask(command::snapshot::back_up(&backup, &config.storage.data_dir))
         }),
+        Command::Restore(command) => with_config(command.directory.flags(), |config| restore(&command, &config)),
+        Command::Journal(command) => with_config(command.flags(), |config| journal(&command, &config)),
     }
 }
 
@@ -68,6 +71,32 @@ fn ask<E: Display>(answer: impl Future<Output = Result<String, E>>) -> ExitCode 
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn restore(command: &RestoreCommand, config: &Config) -> ExitCode {
+    forbid_core_dumps();
+    rustix::process::umask(0o077.into());
+    match command::restore::run(command, &config.storage) {
+        Ok(answer) => {
+            say(&format!("{answer}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&with_sources(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn journal(command: &JournalCommand, config: &Config) -> ExitCode {
+    forbid_core_dumps();
+    match command::journal::run(command, &config.storage, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&with_sources(&error));
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
-use rkyv::{Archive, Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::client::id::ClientId;
 use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
@@ -19,11 +19,13 @@ use crate::journal::Entry;
 pub const KIND_STORED: u16 = 1;
 /// The `kind` of a journal record that deletes a client.
 pub const KIND_DELETED: u16 = 2;
+/// The kinds of this room with their names.
+pub const KINDS: &[(u16, &str)] = &[(KIND_STORED, "client_stored"), (KIND_DELETED, "client_deleted")];
 /// The newest `schema` of both.
 pub const SCHEMA: u16 = 1;
 
 /// A client was registered or changed.
-#[derive(Archive, Serialize, Deserialize, Debug)]
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug)]
 pub(super) struct ClientStored {
     client_id: String,
     generation: u64,
@@ -35,7 +37,7 @@ pub(super) struct ClientStored {
 }
 
 /// A client was deleted; its tokens of an older generation are dead.
-#[derive(Archive, Serialize, Deserialize, Debug)]
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug)]
 pub(super) struct ClientDeleted {
     client_id: String,
     generation: u64,
@@ -89,6 +91,49 @@ pub fn records_of(registry: &ClientRegistry, push: &mut dyn FnMut(&Entry)) -> Re
     Ok(())
 }
 
+/// What a record of this room says, all of it checked.
+enum ClientEvent {
+    Stored { id: ClientId, metadata: ClientMetadata, credential: Credential, created_at: UnixTime, generation: u64 },
+    Deleted { id: ClientId, generation: u64 },
+}
+
+impl ClientEvent {
+    /// Reads a record. `None` for a kind that is another room's.
+    fn decode(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<Self>, UnreadableRecord> {
+        let unreadable = |reason: &dyn ToString| UnreadableRecord { kind, schema, reason: reason.to_string() };
+        if !matches!(kind, KIND_STORED | KIND_DELETED) {
+            return Ok(None);
+        }
+        if schema != SCHEMA {
+            return Err(unreadable(&"unknown schema"));
+        }
+        if kind == KIND_STORED {
+            let stored =
+                rkyv::from_bytes::<ClientStored, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
+            return stored.parse().map(Some).map_err(|reason| unreadable(&reason));
+        }
+        let deleted = rkyv::from_bytes::<ClientDeleted, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
+        let id = ClientId::parse(&deleted.client_id).map_err(|error| unreadable(&error))?;
+        Ok(Some(Self::Deleted { id, generation: deleted.generation }))
+    }
+}
+
+impl ClientStored {
+    fn parse(&self) -> Result<ClientEvent, String> {
+        let document: ClientMetadataDocument =
+            serde_json::from_str(&self.metadata).map_err(|error| error.to_string())?;
+        Ok(ClientEvent::Stored {
+            id: ClientId::parse(&self.client_id).map_err(|error| error.to_string())?,
+            metadata: ClientMetadata::parse(&document).map_err(|error| error.to_string())?,
+            credential: self
+                .secret_sha256
+                .map_or(Credential::Missing, |bytes| Credential::Generated(SecretDigest::from_bytes(bytes))),
+            created_at: UnixTime::from_millis(self.created_at_ms),
+            generation: self.generation,
+        })
+    }
+}
+
 /// Applies a record of this room to the registry, at recovery. Records of other rooms are none of its business:
 /// the answer says whether it was one of ours.
 ///
@@ -96,36 +141,71 @@ pub fn records_of(registry: &ClientRegistry, push: &mut dyn FnMut(&Entry)) -> Re
 ///
 /// [`UnreadableRecord`] when the record is ours and cannot be read. Nothing may be skipped: the caller refuses to start.
 pub fn replay(registry: &ClientRegistry, kind: u16, schema: u16, payload: &[u8]) -> Result<bool, UnreadableRecord> {
-    let unreadable = |reason: &dyn ToString| UnreadableRecord { kind, schema, reason: reason.to_string() };
-    if !matches!(kind, KIND_STORED | KIND_DELETED) {
-        return Ok(false);
-    }
-    if schema != SCHEMA {
-        return Err(unreadable(&"unknown schema"));
-    }
-    if kind == KIND_STORED {
-        let stored = rkyv::from_bytes::<ClientStored, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
-        let client = restore(registry, &stored).map_err(|reason| unreadable(&reason))?;
-        registry.publish(&Arc::new(client));
-    } else {
-        let deleted = rkyv::from_bytes::<ClientDeleted, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
-        let client_id = ClientId::parse(&deleted.client_id).map_err(|error| unreadable(&error))?;
-        registry.withdraw(&client_id, deleted.generation);
+    match ClientEvent::decode(kind, schema, payload)? {
+        None => return Ok(false),
+        Some(ClientEvent::Stored { id, metadata, credential, created_at, generation }) => {
+            let in_force = registry.generation(&id);
+            registry.publish(&Arc::new(Client { id, metadata, credential, created_at, generation, in_force }));
+        }
+        Some(ClientEvent::Deleted { id, generation }) => registry.withdraw(&id, generation),
     }
     Ok(true)
 }
 
-fn restore(registry: &ClientRegistry, stored: &ClientStored) -> Result<Client, String> {
-    let id = ClientId::parse(&stored.client_id).map_err(|error| error.to_string())?;
-    let document: ClientMetadataDocument = serde_json::from_str(&stored.metadata).map_err(|error| error.to_string())?;
-    Ok(Client {
-        in_force: registry.generation(&id),
-        id,
-        metadata: ClientMetadata::parse(&document).map_err(|error| error.to_string())?,
-        credential: stored
-            .secret_sha256
-            .map_or(Credential::Missing, |bytes| Credential::Generated(SecretDigest::from_bytes(bytes))),
-        created_at: UnixTime::from_millis(stored.created_at_ms),
-        generation: stored.generation,
-    })
+/// Whether a record is of this room. Checks all of it, as [`replay`] does.
+///
+/// # Errors
+///
+/// [`UnreadableRecord`] when it is ours and cannot be read.
+pub fn check(kind: u16, schema: u16, payload: &[u8]) -> Result<bool, UnreadableRecord> {
+    Ok(ClientEvent::decode(kind, schema, payload)?.is_some())
+}
+
+/// What a record of this room says, for people: that there is a secret, but nothing of it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum ClientSummary {
+    /// A client was registered or changed.
+    Stored {
+        /// Its `client_id`.
+        client_id: String,
+        /// See [`Client::generation`].
+        generation: u64,
+        /// When it was registered, in seconds since the epoch.
+        created_at: u64,
+        /// The same as RFC 3339 writes it.
+        created_at_rfc3339: String,
+        /// Whether it has a secret that we made; a secret of the configuration is not journaled.
+        has_secret: bool,
+        /// See [`Client::metadata`].
+        metadata: ClientMetadataDocument,
+    },
+    /// A client was deleted.
+    Deleted {
+        /// Its `client_id`.
+        client_id: String,
+        /// The generation whose tokens are dead, with all before it.
+        generation: u64,
+    },
+}
+
+impl ClientSummary {
+    /// Reads a record as [`replay`] does. `None` for a kind that is another room's.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableRecord`] when the record is ours and cannot be read.
+    pub fn of(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<Self>, UnreadableRecord> {
+        Ok(ClientEvent::decode(kind, schema, payload)?.map(|event| match event {
+            ClientEvent::Stored { id, metadata, credential, created_at, generation } => Self::Stored {
+                client_id: id.as_str().to_owned(),
+                generation,
+                created_at: created_at.as_seconds(),
+                created_at_rfc3339: created_at.to_string(),
+                has_secret: credential.secret_digest().is_some(),
+                metadata: metadata.to_document(),
+            },
+            ClientEvent::Deleted { id, generation } => Self::Deleted { client_id: id.as_str().to_owned(), generation },
+        }))
+    }
 }

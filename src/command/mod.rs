@@ -2,6 +2,7 @@
 //! directory that no server holds.
 
 pub mod client;
+pub mod journal;
 pub mod restore;
 pub mod snapshot;
 pub mod socket;

@@ -1,40 +1,55 @@
 //! `tessera restore`: a backup becomes a data directory.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::StorageConfig;
 use crate::config::cli::RestoreCommand;
-use crate::journal::snapshot::SnapshotExtent;
-use crate::journal::{JournalError, JournalKeys, RealDisk};
+use crate::config::key_file::KeyFileError;
+use crate::journal::disk::{ReadOnlyDisk, RealDisk};
+use crate::journal::snapshot::{SnapshotExtent, restore, verify_backup};
+use crate::journal::{JournalError, JournalKeys};
+use crate::signing::derivation::DerivedKeys;
 
 /// Why a backup was not restored. The data directory is as it was, but for unfinished files that a later restore replaces.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is no such file.
     #[error("{0} is no file that can be read")]
-    NoFile(std::path::PathBuf),
+    NoFile(PathBuf),
     /// The directory cannot be made.
     #[error("cannot use {}: {reason}", directory.display())]
     Directory {
         /// Which directory.
-        directory: std::path::PathBuf,
+        directory: PathBuf,
         /// What the system says.
-        reason: std::io::Error,
+        reason: io::Error,
     },
+    /// The file of the master key cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// There is no key that could read it.
+    #[error(
+        "the master key is missing: {} is not there, and neither is TESSERA_MASTER_KEY; a backup cannot be read without the \
+         key of the server that it was made of", .0.display()
+    )]
+    KeyMissing(PathBuf),
     /// The backup does not verify, or the directory is in use or holds data.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
 impl RestoreError {
-    /// What the process exits with, as in `sysexits.h`: 65 for a backup that is not whole, 66 where there is none, 75 for a
-    /// directory that is in use, 1 for the rest.
+    /// What the process exits with, as in `sysexits.h`: 65 for a backup that is not whole or a directory that is not empty, 66
+    /// where there is no backup, 75 for a directory that is in use, 78 for a key that is missing, 1 for the rest.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::NoFile(_) => 66,
             Self::Journal(JournalError::Locked) => 75,
-            Self::Directory { .. } | Self::Journal(JournalError::Io { .. }) => 1,
+            Self::KeyMissing(_) | Self::KeyFile(KeyFileError::NotAKey(_) | KeyFileError::Exposed(_)) => 78,
+            Self::Directory { .. } | Self::KeyFile(_) | Self::Journal(JournalError::Io { .. }) => 1,
             Self::Journal(_) => 65,
         }
     }
@@ -45,26 +60,32 @@ impl RestoreError {
 /// # Errors
 ///
 /// [`RestoreError`].
-pub fn run(command: &RestoreCommand, data_dir: &Path, keys: &JournalKeys) -> Result<String, RestoreError> {
+pub fn run(command: &RestoreCommand, storage: &StorageConfig) -> Result<String, RestoreError> {
     let no_file = || RestoreError::NoFile(command.file.clone());
     if !command.file.is_file() {
         return Err(no_file());
     }
     let name = command.file.file_name().and_then(|name| name.to_str()).ok_or_else(no_file)?;
     let parent = command.file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let source = open(parent.unwrap_or_else(|| Path::new(".")))?;
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    let source = Arc::new(ReadOnlyDisk::new(parent).map_err(cannot_use(parent))?);
+    let master_key = storage.read_master_key()?;
+    let master_key = master_key.ok_or_else(|| RestoreError::KeyMissing(storage.master_key_file.clone()))?;
+    let keys = DerivedKeys::of(master_key.as_bytes());
+    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
     if command.check {
-        let extent = crate::journal::snapshot::verify_backup(source, name, keys)?;
+        let extent = verify_backup(source, name, &keys)?;
         return Ok(format!("{}: whole; {}", command.file.display(), summary(&extent)));
     }
-    let extent = crate::journal::snapshot::restore(source, name, open(data_dir)?, keys)?;
-    Ok(format!("restored {}; {}; start the server with the same --data-dir", data_dir.display(), summary(&extent)))
+    let data_dir = &storage.data_dir;
+    let target = Arc::new(RealDisk::new(data_dir).map_err(cannot_use(data_dir))?);
+    let extent = restore(source, name, target, &keys)?;
+    Ok(format!("restored {}; {}; start the server with this --data-dir", data_dir.display(), summary(&extent)))
 }
 
-fn open(directory: &Path) -> Result<Arc<RealDisk>, RestoreError> {
-    let disk = RealDisk::new(directory);
-    let disk = disk.map_err(|reason| RestoreError::Directory { directory: directory.to_owned(), reason })?;
-    Ok(Arc::new(disk))
+fn cannot_use(directory: &Path) -> impl FnOnce(io::Error) -> RestoreError {
+    let directory = directory.to_owned();
+    move |reason| RestoreError::Directory { directory, reason }
 }
 
 fn summary(extent: &SnapshotExtent) -> String {

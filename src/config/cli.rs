@@ -1,5 +1,7 @@
 //! The shape of the command line. What a command does is elsewhere.
 
+pub mod journal;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
@@ -7,6 +9,7 @@ use std::path::PathBuf;
 use clap::builder::ArgGroup;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::config::cli::journal::{DirectoryFlags, JournalCommand};
 use crate::config::setting::{SETTINGS, Setting};
 
 /// What the process was asked to do.
@@ -28,9 +31,18 @@ pub enum Command {
     /// The file holds all that was acknowledged when the command began, and digests instead of tokens and secrets. It can
     /// be read with the same master key only: keep that too, elsewhere.
     Backup(BackupCommand),
+    /// Make a data directory of a backup.
+    ///
+    /// The directory must not have a journal, and the master key must be the one of the server that was backed up. Exits
+    /// with 0; 65 when the backup is not whole or not of this key; 66 when there is no such file; 75 when a server
+    /// uses the directory; 78 when the configuration is refused; 1 when the disk fails.
+    Restore(RestoreCommand),
     /// Register and manage clients on the running server of this machine.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Verify, count or print the journal in a data directory that no server holds.
+    #[command(subcommand)]
+    Journal(JournalCommand),
 }
 
 impl Command {
@@ -119,8 +131,7 @@ pub struct ServerFlags(Flags);
 
 impl Args for ServerFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
-        let settings = SETTINGS.iter().filter(|setting| ["config", "data_dir"].contains(&setting.name));
-        settings.fold(command, |command, setting| command.arg(flag(setting).help_heading("Server")))
+        with_flags(command, &["config", "data_dir"], "Server")
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -168,41 +179,7 @@ pub struct RestoreCommand {
     pub check: bool,
     /// Where it goes, and under which key.
     #[command(flatten)]
-    pub storage: StorageFlags,
-}
-
-/// The flags of a command that works on a data directory by itself.
-#[derive(Debug)]
-pub struct StorageFlags(Flags);
-
-impl StorageFlags {
-    /// The flags for [`Config::load`](crate::config::Config::load).
-    #[must_use]
-    pub const fn flags(&self) -> &Flags {
-        &self.0
-    }
-}
-
-impl Args for StorageFlags {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        let names = ["config", "data_dir", "master_key", "master_key_file"];
-        let settings = SETTINGS.iter().filter(|setting| names.contains(&setting.name));
-        settings.fold(command, |command, setting| command.arg(flag(setting)))
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for StorageFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Flags::from_arg_matches(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.update_from_arg_matches(matches)
-    }
+    pub directory: DirectoryFlags,
 }
 
 /// What to do with clients.
@@ -338,6 +315,12 @@ impl IntrospectionRight {
     }
 }
 
+/// The command with the flags of these settings.
+fn with_flags(command: clap::Command, names: &[&str], heading: &'static str) -> clap::Command {
+    let settings = SETTINGS.iter().filter(|setting| names.contains(&setting.name));
+    settings.fold(command, |command, setting| command.arg(flag(setting).help_heading(heading)))
+}
+
 /// The flag of a setting. Its value is taken as it is: bounds are checked with those of the other layers.
 fn flag(setting: &'static Setting) -> clap::Arg {
     let (sentence, more) = setting.meaning.split_once("\n\n").unwrap_or((setting.meaning, ""));
@@ -377,11 +360,11 @@ fn environment_only() -> String {
 mod tests {
     use super::*;
 
-    fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
+    pub(super) fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
         Command::read(["tessera"].iter().chain(arguments).map(OsString::from))
     }
 
-    fn help(arguments: &[&str]) -> String {
+    pub(super) fn help(arguments: &[&str]) -> String {
         read(arguments).unwrap_err().to_string()
     }
 

@@ -4,10 +4,12 @@
 //! [`Config`]. [`Config::load`] lays the layers over the defaults, lowest first, and reads every layer to its end, so
 //! that an operator hears of all mistakes at once, also of one that a higher layer would hide.
 //!
-//! This room never prints and never writes. It looks at paths but opens no file except the configuration file.
+//! This room never prints and never writes. It looks at paths but opens no file except the configuration file and the master
+//! key's.
 
 pub mod cli;
 pub mod error;
+pub mod key_file;
 mod layers;
 pub mod secret;
 mod setting;

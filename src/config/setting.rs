@@ -176,7 +176,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         heading: "Data",
         placeholder: "DIRECTORY",
         meaning: "The directory of the journal, the snapshots and the Unix socket that the command line speaks to.\n\n\
-            It is made if it does not exist.",
+            The server makes it if it does not exist.",
         kind: Kind::Text("the path of a directory", |config, text| put(&mut config.storage.data_dir, path(text))),
         show: |config| config.storage.data_dir.display().to_string(),
         ..Setting::PLAIN

@@ -217,16 +217,11 @@ impl Disk for RealDisk {
     fn lock(&self) -> io::Result<Box<dyn DiskLock>> {
         let file = Self::options().create(true).truncate(false).open(self.directory.join(LOCK))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { _file: Some(file) }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in self.directory.read_dir()? {
-            // A name that is not UTF-8 is none of ours.
-            names.extend(entry?.file_name().into_string());
-        }
-        Ok(names)
+        names_in(&self.directory)
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
@@ -251,8 +246,66 @@ impl Disk for RealDisk {
     }
 }
 
+/// A directory of the file system that is only looked at: nothing is created, changed or removed in it, the lock's file
+/// included.
+#[derive(Debug)]
+pub struct ReadOnlyDisk {
+    directory: PathBuf,
+}
+
+impl ReadOnlyDisk {
+    /// The directory at this path.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] or [`io::ErrorKind::NotADirectory`] where there is none, or what else the file system
+    /// answered.
+    pub fn new(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        if directory.metadata()?.is_dir() { Ok(Self { directory }) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    }
+}
+
+impl Disk for ReadOnlyDisk {
+    /// Keeps writers out, but not others that read. Where no journal was ever locked there is nothing to lock.
+    fn lock(&self) -> io::Result<Box<dyn DiskLock>> {
+        let file = match File::open(self.directory.join(LOCK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
+        if let Some(file) = &file {
+            rustix::fs::flock(file, FlockOperation::NonBlockingLockShared)?;
+        }
+        Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        names_in(&self.directory)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile { file: File::open(self.directory.join(name))? }))
+    }
+
+    fn create(&self, _: &str) -> io::Result<Box<dyn DiskFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
 struct RealLock {
-    _file: File,
+    _file: Option<File>,
 }
 
 impl DiskLock for RealLock {}
@@ -301,6 +354,15 @@ impl DiskFile for RealFile {
     }
 }
 
+fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in directory.read_dir()? {
+        // A name that is not UTF-8 is none of ours.
+        names.extend(entry?.file_name().into_string());
+    }
+    Ok(names)
+}
+
 fn sync_directory(directory: &Path) -> io::Result<()> {
     Ok(rustix::fs::fsync(File::open(directory)?)?)
 }
@@ -331,6 +393,35 @@ mod tests {
         assert_eq!(two.lock().err().unwrap().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         assert!(two.lock().is_ok());
+    }
+
+    #[test]
+    fn a_read_only_disk_makes_and_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = ReadOnlyDisk::new(directory.path()).unwrap();
+        assert!(disk.lock().is_ok(), "where nobody has served there is nothing to lock");
+        std::fs::write(directory.path().join("a"), b"xyz").unwrap();
+        assert_eq!(disk.create("b").err().unwrap().kind(), io::ErrorKind::ReadOnlyFilesystem);
+        assert!(disk.create("a").is_err() && disk.rename("a", "b").is_err() && disk.remove("a").is_err());
+        let file = disk.open("a").unwrap();
+        assert!(file.write_at(b"1", 0).is_err() && file.allocate(10).is_err());
+        assert_eq!(disk.list().unwrap(), ["a"]);
+        assert_eq!(std::fs::read(directory.path().join("a")).unwrap(), b"xyz");
+        assert_eq!(ReadOnlyDisk::new(directory.path().join("a")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(ReadOnlyDisk::new(directory.path().join("b")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn readers_keep_a_writer_out_and_not_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, reader) = (RealDisk::new(directory.path()).unwrap(), ReadOnlyDisk::new(directory.path()).unwrap());
+        let held = writer.lock().unwrap();
+        assert_eq!(reader.lock().err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        let (one, two) = (reader.lock().unwrap(), reader.lock().unwrap());
+        assert_eq!(writer.lock().err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        drop((one, two));
+        assert!(writer.lock().is_ok());
     }
 
     #[test]

@@ -55,8 +55,8 @@ pub enum JournalError {
     },
     /// A snapshot does not verify.
     #[error(
-        "snapshot corrupt: {name} at byte {offset}: {defect}; there is no older one that is whole: keep the directory as it \
-         is, then restore it from a backup or rebuild it from PostgreSQL"
+        "snapshot corrupt: {name} at byte {offset}: {defect}; where no other is whole, keep the directory as it is, then \
+         restore it from a backup or rebuild it from PostgreSQL"
     )]
     Snapshot {
         /// File name of the snapshot.
@@ -121,6 +121,9 @@ pub enum JournalError {
     /// The options make no sense.
     #[error("journal options: {0}")]
     Options(&'static str),
+    /// Whoever reads the journal wanted no more of it: never an answer of [`open`](super::open).
+    #[error("the journal was not read to its end")]
+    Ended,
     /// The journal has failed before and takes nothing more.
     #[error("the journal stopped after a failure: find the failure in the log, mend it, and start again")]
     Stopped,

@@ -13,7 +13,7 @@ use crate::journal::snapshot::SnapshotExtent;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Grows by one with every write; the higher slot counts.
-    counter: u64,
+    pub(crate) counter: u64,
     pub(crate) instance: Instance,
     pub(crate) epoch: u64,
     pub(crate) durable_lsn: Lsn,
@@ -74,6 +74,8 @@ impl Head {
 pub(crate) struct HeadFile {
     file: NamedFile,
     latest: Head,
+    /// Where a slot begins that does not verify, and why not. The next write goes there.
+    pub(crate) damage: Option<(u64, Defect)>,
 }
 
 impl HeadFile {
@@ -91,7 +93,7 @@ impl HeadFile {
             }
         }
         match (latest, damage) {
-            (Some(latest), _) => Ok(Some(Self { file, latest })),
+            (Some(latest), damage) => Ok(Some(Self { file, latest, damage })),
             (None, None) => Ok(None),
             (None, Some((offset, defect))) => {
                 let (first, last) = (Lsn::FIRST, Lsn::FIRST);
@@ -105,7 +107,7 @@ impl HeadFile {
         let file = directory.create(HEAD)?;
         let retained_from = Lsn::FIRST;
         let latest = Head { counter: 0, instance, epoch: 0, durable_lsn: Lsn::ZERO, segment_id: 0, retained_from };
-        let mut head = Self { file, latest };
+        let mut head = Self { file, latest, damage: None };
         head.write(0, Lsn::ZERO, 0, keys)?;
         directory.sync()?;
         Ok(head)
@@ -121,7 +123,7 @@ impl HeadFile {
         let SnapshotExtent { end_lsn, epoch, .. } = *extent;
         let retained_from = end_lsn.after(1);
         let latest = Head { counter: 0, instance, epoch, durable_lsn: end_lsn, segment_id: 0, retained_from };
-        let mut head = Self { file: directory.create(HEAD)?, latest };
+        let mut head = Self { file: directory.create(HEAD)?, latest, damage: None };
         head.write(epoch, end_lsn, 0, keys)?;
         directory.sync()?;
         Ok(head)

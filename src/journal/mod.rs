@@ -106,6 +106,8 @@
 //!
 //! Otherwise B is the write that a crash cut short, and was never acknowledged: its bytes are kept aside and cut off.
 //!
+//! [`inspect`] tells the same of a directory that nobody serves, by the same code, and changes nothing.
+//!
 //! # A new epoch
 //!
 //! An open copies the last segment's surviving blocks into `recovery.tmp` under the next epoch, syncs it, renames it and
@@ -122,6 +124,7 @@ mod fields;
 mod file;
 mod frame;
 mod head;
+pub mod inspect;
 mod keys;
 mod lane;
 mod lsn;

@@ -16,7 +16,7 @@ use crate::journal::frame::{BlockBuffer, BlockPlace, PAGE_BYTES};
 use crate::journal::head::{HEAD, HeadFile};
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
-use crate::journal::scan::Waypoint;
+use crate::journal::scan::{Found, Waypoint};
 use crate::journal::segment::{Instance, SegmentHeader, SegmentName};
 use crate::journal::snapshot::{Kept, SNAPSHOT_TMP, Section, SnapshotExtent, SnapshotName, read_snapshot};
 use crate::journal::spare::SPARE;
@@ -84,11 +84,14 @@ impl Opening {
         let names = directory.list()?;
         remove_all(&directory, names.iter().filter(|name| UNFINISHED.contains(&name.as_str())))?;
         let (live, superseded) = SegmentName::live(&names);
-        let mut candidates: Vec<_> = names.iter().filter_map(|name| SnapshotName::parse(name)).collect();
-        candidates.sort_unstable();
+        let candidates = SnapshotName::all(&names);
         let is_new = live.is_empty() && candidates.is_empty();
-        let head = open_head(&directory, &names, is_new, &options.keys)?;
-        let live = without_retired(&directory, live, head.latest().retained_from)?;
+        let head = match load_head(&directory, &names, is_new, &options.keys)? {
+            Some(head) => head,
+            None => HeadFile::create(&directory, new_instance()?, &options.keys)?,
+        };
+        let (retired, live) = SegmentName::retired(live, head.latest().retained_from);
+        remove_all(&directory, retired.iter().map(ToString::to_string).collect::<Vec<_>>().iter())?;
         let segments = open_segments(&directory, &live, &head, &options.keys)?;
         let (damaged, loaded) = (Vec::new(), None);
         Ok(Self { directory, options, lock, head, segments, superseded, candidates, damaged, loaded, progress })
@@ -137,7 +140,14 @@ impl Opening {
         if self.loaded.is_none() {
             self.progress.expect_bytes(self.tail_bytes(Lsn::ZERO));
         }
-        let mut survey = Survey::new(&self.options.keys, self.known_durable(), from, &self.progress, visit);
+        let mut visit = |_: &Segment, _: u64, found: Found| {
+            self.progress.add_bytes(found.header.block_bytes() as u64);
+            if !found.block.is_empty() && found.header.next_lsn() > from {
+                visit(Arc::new(found.block));
+            }
+            Ok(())
+        };
+        let mut survey = Survey::new(&self.options.keys, self.known_durable(), from, &mut visit);
         let tail = survey.read_all(&self.segments)?;
         let high_water = self.loaded.map(|(_, extent)| extent.high_water).unwrap_or_default().max(survey.high_water);
         clock.raise_to(high_water);
@@ -165,12 +175,7 @@ impl Opening {
 
     /// The first record that the loaded snapshot may lack.
     fn replay_from(&self) -> Result<Lsn, JournalError> {
-        let from = self.loaded.map_or(Lsn::FIRST, |(_, extent)| extent.start_lsn.after(1));
-        let retained_from = self.head.latest().retained_from;
-        if from < retained_from {
-            return Err(missing("every snapshot that the journal goes on from", from, retained_from.before()));
-        }
-        Ok(from)
+        replay_from(self.loaded.map(|(_, extent)| extent), self.head.latest().retained_from)
     }
 
     /// The highest record that something outside of the segments says was durable.
@@ -188,17 +193,13 @@ impl Opening {
     }
 }
 
-/// Leaves out, and removes, segments that were retired when a crash came before they were gone.
-fn without_retired(
-    directory: &Directory,
-    live: Vec<SegmentName>,
-    retained_from: Lsn,
-) -> Result<Vec<SegmentName>, JournalError> {
-    let (retired, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|name| name.first_lsn < retained_from);
-    if live.first().is_some_and(|first| first.first_lsn == retained_from) {
-        remove_all(directory, retired.iter().map(ToString::to_string).collect::<Vec<_>>().iter())?;
+/// The first record that a snapshot may lack, if the journal still has it.
+pub(crate) fn replay_from(snapshot: Option<SnapshotExtent>, retained_from: Lsn) -> Result<Lsn, JournalError> {
+    let from = snapshot.map_or(Lsn::FIRST, |extent| extent.start_lsn.after(1));
+    if from < retained_from {
+        return Err(missing("every snapshot that the journal goes on from", from, retained_from.before()));
     }
-    Ok(live)
+    Ok(from)
 }
 
 /// Renames what did not verify, so that no later start trips over it, and somebody can look at it.
@@ -214,9 +215,19 @@ fn kept(directory: &Directory, names: impl Iterator<Item = SnapshotName>) -> Res
 }
 
 impl SegmentName {
+    /// The names that count, parted into those that were retired when a crash came before they were gone, and the rest. Where
+    /// no segment begins where it should, nothing is taken to be retired.
+    pub(crate) fn retired(live: Vec<Self>, retained_from: Lsn) -> (Vec<Self>, Vec<Self>) {
+        if live.iter().any(|name| name.first_lsn == retained_from) {
+            live.into_iter().partition(|name| name.first_lsn < retained_from)
+        } else {
+            (Vec::new(), live)
+        }
+    }
+
     /// The names of segments in order, parted into those that count and those that a recovery has superseded: a higher
     /// epoch takes the place of all lower ones from its first record on.
-    fn live(names: &[String]) -> (Vec<Self>, Vec<String>) {
+    pub(crate) fn live(names: &[String]) -> (Vec<Self>, Vec<String>) {
         let mut segments: Vec<_> = names.iter().filter_map(|name| Self::parse(name)).collect();
         segments.sort_by_key(|name| (name.first_lsn, std::cmp::Reverse(name.epoch)));
         let mut epoch = 0;
@@ -233,23 +244,20 @@ fn remove_all<'a>(directory: &Directory, names: impl Iterator<Item = &'a String>
     names.into_iter().try_for_each(|name| directory.remove(name))
 }
 
-/// `HEAD` is durable before the first segment is begun, so a segment without it means that it was lost.
-fn open_head(
+/// `None` in a new directory. `HEAD` is durable before the first segment is begun, so a segment without it means that it was
+/// lost.
+pub(crate) fn load_head(
     directory: &Directory,
     names: &[String],
     is_new: bool,
     keys: &JournalKeys,
-) -> Result<HeadFile, JournalError> {
+) -> Result<Option<HeadFile>, JournalError> {
     if names.iter().any(|name| name == HEAD)
         && let Some(head) = HeadFile::load(directory, keys)?
     {
-        return Ok(head);
+        return Ok(Some(head));
     }
-    if is_new {
-        HeadFile::create(directory, new_instance()?, keys)
-    } else {
-        Err(missing("HEAD", Lsn::FIRST, Lsn::FIRST))
-    }
+    if is_new { Ok(None) } else { Err(missing("HEAD", Lsn::FIRST, Lsn::FIRST)) }
 }
 
 fn new_instance() -> Result<Instance, JournalError> {

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use crate::clock::UnixTime;
-use crate::journal::block::Block;
 use crate::journal::catalog::SegmentEntry;
 use crate::journal::error::{Defect, JournalError};
 use crate::journal::file::{Directory, NamedFile};
 use crate::journal::head::HeadFile;
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
-use crate::journal::scan::{Cursor, Waypoint};
+use crate::journal::scan::{Cursor, Found, Waypoint};
 use crate::journal::segment::{SegmentHeader, SegmentName};
-use crate::telemetry::progress::StartProgress;
 
 /// Bytes of a write that a crash cut short: never acknowledged, and kept aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,15 +104,18 @@ pub(crate) struct Tail<'a> {
     pub(crate) torn: Option<TornTail>,
 }
 
+/// Takes each block that verifies, a mark too: its segment, where in it the block begins, and the block. Its error ends the
+/// survey.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&Segment, u64, Found) -> Result<(), JournalError>;
+
 /// One pass over all blocks.
 pub(crate) struct Survey<'a> {
     keys: &'a JournalKeys,
-    visit: &'a mut dyn FnMut(Arc<Block>),
+    visit: Visit<'a>,
     /// The highest record that anything read so far states to have been durable.
     known_durable: Lsn,
     /// The first record to hand out.
     from: Lsn,
-    progress: &'a StartProgress,
     pub(crate) last_lsn: Lsn,
     pub(crate) high_water: UnixTime,
     pub(crate) records: u64,
@@ -124,16 +125,10 @@ pub(crate) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// A survey that hands out records from `from` on, and does not read segments that end before.
-    pub(crate) fn new(
-        keys: &'a JournalKeys,
-        known_durable: Lsn,
-        from: Lsn,
-        progress: &'a StartProgress,
-        visit: &'a mut dyn FnMut(Arc<Block>),
-    ) -> Self {
+    /// A survey that begins with record `from`, and does not read segments that end before it.
+    pub(crate) fn new(keys: &'a JournalKeys, known_durable: Lsn, from: Lsn, visit: Visit<'a>) -> Self {
         let (high_water, entries, last_lsn) = (UnixTime::default(), Vec::new(), from.before());
-        Self { keys, visit, known_durable, from, progress, last_lsn, high_water, records: 0, bytes: 0, entries }
+        Self { keys, visit, known_durable, from, last_lsn, high_water, records: 0, bytes: 0, entries }
     }
 
     /// `None` where there is no segment yet.
@@ -174,6 +169,7 @@ impl<'a> Survey<'a> {
     {
         let mut cursor = segment.cursor(self.keys, segment.first_block, segment.length_bytes);
         loop {
+            let offset = cursor.at().offset;
             let found = match cursor.step()? {
                 Ok(found) => found,
                 Err(defect) => return Ok((cursor, defect)),
@@ -181,15 +177,11 @@ impl<'a> Survey<'a> {
             entry.extend(cursor.at());
             self.known_durable = self.known_durable.max(found.header.place.durable_lsn);
             self.high_water = self.high_water.max(found.header.place.high_water);
-            self.progress.add_bytes(found.header.block_bytes() as u64);
-            if found.header.next_lsn() <= self.from {
-                continue;
+            if found.header.next_lsn() > self.from {
+                self.records += u64::from(found.header.records);
+                self.bytes += found.header.block_bytes() as u64;
             }
-            self.records += u64::from(found.header.records);
-            self.bytes += found.header.block_bytes() as u64;
-            if !found.block.is_empty() {
-                (self.visit)(Arc::new(found.block));
-            }
+            (self.visit)(segment, offset, found)?;
         }
     }
 

@@ -7,6 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::config::StorageConfig;
+use crate::config::key_file::KeyFileError;
 use crate::config::secret::MasterKey;
 use crate::config::value::Durability;
 use crate::journal::disk::create_private_file;
@@ -24,9 +25,9 @@ pub enum DirectoryError {
         /// What the file system answered.
         reason: io::Error,
     },
-    /// The key file holds something else.
-    #[error("{} must hold a master key: 64 hexadecimal digits, or 32 bytes in base64", .0.display())]
-    NotAKey(PathBuf),
+    /// The key file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// There is data, but no key that could read it.
     #[error(
         "the master key is missing: {} is not there, and neither is TESSERA_MASTER_KEY, but {} holds a journal; \
@@ -38,9 +39,6 @@ pub enum DirectoryError {
         /// The directory with the journal.
         data_dir: PathBuf,
     },
-    /// Others may read the key.
-    #[error("{} can be read by others: chmod 600 it", .0.display())]
-    KeyExposed(PathBuf),
     /// The system has no randomness to give.
     #[error("the system has no randomness to make a master key of")]
     NoRandomness,
@@ -49,17 +47,9 @@ pub enum DirectoryError {
 /// The master key: from the environment, from its file, or, in an empty data directory, a new one that is put into its file.
 /// With durability `memory` nothing is kept that a later start could read, so a key is made for this start alone.
 pub(super) fn master_key(storage: &StorageConfig) -> Result<MasterKey, DirectoryError> {
-    if let Some(key) = &storage.master_key {
-        return Ok(MasterKey::from_bytes(*key.as_bytes()));
-    }
-    let path = &storage.master_key_file;
-    match std::fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => {
-            refuse_exposed(path)?;
-            MasterKey::parse(text.trim()).ok_or_else(|| DirectoryError::NotAKey(path.clone()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(storage),
-        Err(reason) => Err(DirectoryError::Io { action: "read", path: path.clone(), reason }),
+    match storage.read_master_key()? {
+        Some(key) => Ok(key),
+        None => make_key(storage),
     }
 }
 
@@ -85,14 +75,4 @@ fn make_key(storage: &StorageConfig) -> Result<MasterKey, DirectoryError> {
 fn holds_a_journal(data_dir: &Path) -> bool {
     let names = std::fs::read_dir(data_dir).into_iter().flatten().flatten();
     names.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(".seg"))
-}
-
-fn refuse_exposed(path: &Path) -> Result<(), DirectoryError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = std::fs::metadata(path);
-    let metadata = metadata.map_err(|reason| DirectoryError::Io { action: "read", path: path.to_owned(), reason })?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(DirectoryError::KeyExposed(path.to_owned()));
-    }
-    Ok(())
 }

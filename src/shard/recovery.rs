@@ -101,8 +101,14 @@ impl Recovery {
     fn apply_to_clients(&mut self, records: Records<'_>) {
         for record in records {
             let replayed = crate::client::event::replay(&self.registry, record.kind, record.schema, record.payload);
-            if let Err(error) = replayed {
-                self.first_error.get_or_insert_with(|| error_at(&record, &error));
+            let outcome = match replayed {
+                Ok(true) => Ok(()),
+                Ok(false) if TokenEvent::has_kind(record.kind) => Ok(()),
+                Ok(false) => Err(error_at(&record, &"no room knows its kind; start the version that wrote it")),
+                Err(error) => Err(error_at(&record, &error)),
+            };
+            if let Err(error) = outcome {
+                self.first_error.get_or_insert(error);
             }
         }
     }

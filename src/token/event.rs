@@ -5,6 +5,9 @@ use rkyv::util::AlignedVec;
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
+use crate::client::id::ClientId;
+use crate::oauth::audience::Audience;
+use crate::oauth::scope::Scope;
 use crate::token::digest::TokenDigest;
 use crate::token::grant::GrantTerms;
 
@@ -12,6 +15,8 @@ use crate::token::grant::GrantTerms;
 pub const KIND_ISSUED: u16 = 16;
 /// The `kind` of a journal record of a revoked token.
 pub const KIND_REVOKED: u16 = 17;
+/// The kinds of this room with their names.
+pub const KINDS: &[(u16, &str)] = &[(KIND_ISSUED, "token_issued"), (KIND_REVOKED, "token_revoked")];
 /// The newest `schema` of both.
 pub const SCHEMA: u16 = 1;
 
@@ -57,7 +62,7 @@ pub enum TokenEvent<'a> {
 }
 
 /// The terms of a grant as a record holds them.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct TermsView<'a> {
     /// See [`GrantTerms::client_id`].
     pub client_id: &'a str,
@@ -77,7 +82,22 @@ impl TermsView<'_> {
             && self.scope == terms.scope.as_str()
             && self.audience.iter().copied().eq(terms.audience.members())
     }
+
+    /// The terms of which this is the record.
+    pub(super) fn parse(&self) -> Result<GrantTerms, InvalidRecord> {
+        Ok(GrantTerms {
+            client_id: ClientId::parse(self.client_id).map_err(|_| InvalidRecord("client_id"))?,
+            client_generation: self.client_generation,
+            scope: Scope::parse(self.scope).map_err(|_| InvalidRecord("scope"))?,
+            audience: Audience::parse(self.audience.iter().copied()).map_err(|_| InvalidRecord("audience"))?,
+        })
+    }
 }
+
+/// A record whose bytes are what was written, and whose text is not what we would write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a token record holds a {0} that is not valid; start the version that wrote it")]
+pub struct InvalidRecord(pub(super) &'static str);
 
 /// A record that cannot be read although its bytes are what was written: of a newer version, or a bug.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +106,12 @@ pub struct UnreadableRecord {
     kind: u16,
     schema: u16,
     reason: String,
+}
+
+impl UnreadableRecord {
+    pub(super) fn new(kind: u16, schema: u16, reason: &dyn ToString) -> Self {
+        Self { kind, schema, reason: reason.to_string() }
+    }
 }
 
 /// The payload of a record of an issued token.
@@ -120,13 +146,19 @@ pub fn encode_revoked(digest: TokenDigest) -> Result<AlignedVec, rancor::Error> 
 }
 
 impl<'a> TokenEvent<'a> {
+    /// Whether records of this kind are this room's.
+    #[must_use]
+    pub fn has_kind(kind: u16) -> bool {
+        KINDS.iter().any(|(own, _)| *own == kind)
+    }
+
     /// Reads a record. `None` for a kind that is another room's.
     ///
     /// # Errors
     ///
     /// [`UnreadableRecord`] when the record is ours and cannot be read. Nothing may be skipped: the caller refuses to start.
     pub fn decode(kind: u16, schema: u16, payload: &'a [u8]) -> Result<Option<Self>, UnreadableRecord> {
-        let unreadable = |reason: &dyn ToString| UnreadableRecord { kind, schema, reason: reason.to_string() };
+        let unreadable = |reason: &dyn ToString| UnreadableRecord::new(kind, schema, reason);
         if !matches!(kind, KIND_ISSUED | KIND_REVOKED) {
             return Ok(None);
         }
@@ -152,6 +184,26 @@ impl<'a> TokenEvent<'a> {
             },
         }))
     }
+}
+
+/// Reads a record and checks all of it, as a replay does. `None` for a kind that is another room's.
+pub(super) fn read(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<TokenEvent<'_>>, UnreadableRecord> {
+    let event = TokenEvent::decode(kind, schema, payload)?;
+    if let Some(TokenEvent::Issued { terms, .. }) = &event {
+        let invalid =
+            |InvalidRecord(member)| UnreadableRecord::new(kind, schema, &format!("its {member} is not valid"));
+        terms.parse().map_err(invalid)?;
+    }
+    Ok(event)
+}
+
+/// Whether a record is of this room. Checks all of it, as a replay does.
+///
+/// # Errors
+///
+/// [`UnreadableRecord`] when it is ours and cannot be read.
+pub fn check(kind: u16, schema: u16, payload: &[u8]) -> Result<bool, UnreadableRecord> {
+    Ok(read(kind, schema, payload)?.is_some())
 }
 
 #[cfg(test)]

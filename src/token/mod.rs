@@ -11,6 +11,7 @@ pub mod grant;
 pub mod section;
 mod slot;
 pub mod state;
+pub mod summary;
 pub mod table;
 
 /// The atomics of [`slot`]; its loom test puts loom's in their place.

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use crate::client::id::ClientId;
 use crate::client::registry::{ClientRegistry, Generation};
-use crate::oauth::audience::Audience;
-use crate::oauth::scope::Scope;
 use crate::token::access_token::Partition;
 use crate::token::digest::TokenDigest;
-use crate::token::event::{TermsView, TokenEvent};
+use crate::token::event::{InvalidRecord, TermsView, TokenEvent};
 use crate::token::expiry::ExpiryBuckets;
 use crate::token::grant::{GrantBook, GrantTerms};
 use crate::token::section::TokenSectionView;
@@ -143,11 +141,6 @@ struct MadeTerms {
     in_force: Arc<Generation>,
 }
 
-/// A record whose bytes are what was written, and whose text is not what we would write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token record holds a {0} that is not valid; start the version that wrote it")]
-pub struct InvalidRecord(&'static str);
-
 impl Replay {
     /// A replay that begins with nothing.
     #[must_use]
@@ -225,14 +218,8 @@ impl Replay {
         if let Some(made) = self.terms.get(&key).filter(|made| view.describes(&made.terms)) {
             return Ok(made.clone());
         }
-        let client_id = ClientId::parse(view.client_id).map_err(|_| InvalidRecord("client_id"))?;
-        let in_force = self.registry.generation(&client_id);
-        let terms = Arc::new(GrantTerms {
-            client_id,
-            client_generation: view.client_generation,
-            scope: Scope::parse(view.scope).map_err(|_| InvalidRecord("scope"))?,
-            audience: Audience::parse(view.audience.iter().copied()).map_err(|_| InvalidRecord("audience"))?,
-        });
+        let terms = Arc::new(view.parse()?);
+        let in_force = self.registry.generation(&terms.client_id);
         let made = MadeTerms { terms, in_force };
         self.terms.insert(key, made.clone());
         Ok(made)

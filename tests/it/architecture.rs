@@ -9,7 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("oauth", &[]),
     ("telemetry", &[]),
     ("config", &[]),
-    ("command", &["config", "journal"]),
+    ("command", &["clock", "config", "journal", "client", "token", "signing"]),
     ("journal", &["clock"]),
     ("client", &["clock", "oauth", "journal"]),
     ("token", &["clock", "oauth", "client"]),
@@ -43,6 +43,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("std::env", &["config"]),
     ("SystemTime", &["clock"]),
     ("Instant", &["clock"]),
+    ("OffsetDateTime", &["clock"]),
     ("tokio::net", &["command"]),
     ("std::os::unix::net", &[]),
     ("TcpListener", &["endpoint/server.rs"]),
@@ -50,6 +51,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("std::process::Command", &[]),
     ("tokio::fs", &[]),
     ("rustix::fs", &["journal/disk.rs"]),
+    // Whoever may change a data directory; the others have `ReadOnlyDisk`.
+    ("RealDisk", &["journal", "server", "command/restore.rs"]),
     // So that the paths below are always written out.
     ("use std::{", &[]),
     ("use tokio::{", &[]),

@@ -18,6 +18,7 @@ use tessera::signing::derivation::DerivedKeys;
 use tessera::token::digest::TokenDigest;
 use tessera::token::event::{self as token_event, TermsView, TokenEvent};
 use tessera::token::grant::GrantTerms;
+use tessera::token::summary::TokenSummary;
 
 use crate::harness::{START_SECONDS, TestServer};
 use crate::http::Request;
@@ -90,6 +91,28 @@ fn client_deleted_schema_1() {
     assert!(client_event::replay(&registry, 2, 1, &golden("client-deleted-1.bin")).unwrap());
     assert!(registry.find("https://app.example/").is_none());
     assert_eq!(in_force.value(), 4, "tokens of generation 3 are dead");
+}
+
+#[test]
+fn every_record_has_a_summary_without_its_secrets() {
+    let of_client = |kind, name| serde_json::to_value(client_event::ClientSummary::of(kind, 1, &golden(name)).unwrap());
+    let stored = json!({
+        "client_id": "https://app.example/", "generation": 3, "created_at": START_SECONDS,
+        "created_at_rfc3339": "2027-01-15T08:00:00Z", "has_secret": true, "metadata": client_metadata(),
+    });
+    assert_eq!(of_client(1, "client-stored-1.bin").unwrap(), stored);
+    let deleted = json!({ "client_id": "https://app.example/", "generation": 4 });
+    assert_eq!(of_client(2, "client-deleted-1.bin").unwrap(), deleted);
+
+    let of_token = |kind, name| serde_json::to_value(TokenSummary::of(kind, 1, &golden(name)).unwrap()).unwrap();
+    let digest = "30313233343536373839616263646566";
+    let issued = json!({
+        "digest": digest, "client_id": "https://app.example/", "client_generation": 3, "scope": "read write",
+        "audience": AUDIENCE, "issued_at": 1_800_000_000, "issued_at_rfc3339": "2027-01-15T08:00:00Z",
+        "expires_at": 1_800_003_600, "expires_at_rfc3339": "2027-01-15T09:00:00Z",
+    });
+    assert_eq!(of_token(16, "token-issued-1.bin"), issued);
+    assert_eq!(of_token(17, "token-revoked-1.bin"), json!({ "digest": digest }));
 }
 
 #[test]

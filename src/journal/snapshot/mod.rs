@@ -84,6 +84,13 @@ pub(crate) struct SnapshotName {
 }
 
 impl SnapshotName {
+    /// Those among the names of a directory, oldest first.
+    pub(crate) fn all(names: &[String]) -> Vec<Self> {
+        let mut snapshots: Vec<_> = names.iter().filter_map(|name| Self::parse(name)).collect();
+        snapshots.sort_unstable();
+        snapshots
+    }
+
     /// `None` for every name that [`fmt::Display`] does not write.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let digits = name.strip_prefix("snap-")?.strip_suffix(".snap")?;

@@ -15,18 +15,18 @@ use crate::http::{Credentials, Request};
 const PIECE_BYTES: usize = 12;
 
 /// Pieces of secrets, as text and as what the text stands for.
-struct Canaries {
+pub(super) struct Canaries {
     pieces: HashSet<[u8; PIECE_BYTES]>,
     /// Whether a piece begins with these two bytes: most of what is searched ends its comparison here.
     begins: Vec<bool>,
 }
 
 impl Canaries {
-    fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self { pieces: HashSet::new(), begins: vec![false; 1 << 16] }
     }
 
-    fn add(&mut self, bytes: &[u8]) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         for piece in bytes.array_windows::<PIECE_BYTES>() {
             self.pieces.insert(*piece);
             self.begins[usize::from(u16::from_le_bytes([piece[0], piece[1]]))] = true;
@@ -37,7 +37,7 @@ impl Canaries {
         self.begins[usize::from(u16::from_le_bytes([piece[0], piece[1]]))] && self.pieces.contains(piece)
     }
 
-    fn add_token(&mut self, token: &str) {
+    pub(super) fn add_token(&mut self, token: &str) {
         let body = token.strip_prefix("tsr_at_").unwrap();
         self.add(body.as_bytes());
         let bytes = URL_SAFE_NO_PAD.decode(&body[..54]).unwrap();
@@ -45,7 +45,7 @@ impl Canaries {
         self.add(&bytes[8..]);
     }
 
-    fn add_client(&mut self, client: &Credentials) {
+    pub(super) fn add_client(&mut self, client: &Credentials) {
         self.add(client.secret.as_bytes());
         self.add(client.basic().strip_prefix("Basic ").unwrap().as_bytes());
         self.add(&URL_SAFE_NO_PAD.decode(&client.secret).unwrap_or_default());
@@ -61,7 +61,7 @@ impl Canaries {
     }
 
     #[track_caller]
-    fn check(&self, what: &str, content: &[u8]) {
+    pub(super) fn check(&self, what: &str, content: &[u8]) {
         assert_eq!(self.find(content), None, "{what} holds a piece of a secret");
     }
 }
