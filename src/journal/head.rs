@@ -123,10 +123,10 @@ impl HeadFile {
         let SnapshotExtent { end_lsn, epoch, .. } = *extent;
         let retained_from = end_lsn.after(1);
         let latest = Head { counter: 0, instance, epoch, durable_lsn: end_lsn, segment_id: 0, retained_from };
-        let mut head = Self { file: directory.create(HEAD)?, latest, damage: None };
+        let mut head = Self { file: directory.create(HEAD_TMP)?, latest, damage: None };
         head.write(epoch, end_lsn, 0, keys)?;
-        directory.sync()?;
-        Ok(head)
+        let file = directory.publish(head.file, HEAD.to_owned())?;
+        Ok(Self { file, ..head })
     }
 
     pub(crate) fn latest(&self) -> &Head {
@@ -157,5 +157,7 @@ impl HeadFile {
 }
 
 pub(crate) const HEAD: &str = "HEAD";
+/// While a restore writes it.
+pub(crate) const HEAD_TMP: &str = "head.tmp";
 const HEAD_MAGIC: [u8; 4] = *b"TSRH";
 const HEAD_VERSION: u16 = 1;

@@ -13,7 +13,7 @@ use crate::journal::disk::{Disk, DiskLock};
 use crate::journal::error::JournalError;
 use crate::journal::file::{Directory, NamedFile};
 use crate::journal::frame::{BlockBuffer, BlockPlace, PAGE_BYTES};
-use crate::journal::head::{HEAD, HeadFile};
+use crate::journal::head::{HEAD, HEAD_TMP, HeadFile};
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
 use crate::journal::scan::{Found, Waypoint};
@@ -371,7 +371,7 @@ fn fill_with_zeros(file: &NamedFile, from: u64, to: u64) -> Result<(), JournalEr
 /// The new segment while it does not count yet.
 const RECOVERY: &str = "recovery.tmp";
 /// Of no use after a crash.
-const UNFINISHED: [&str; 3] = [SPARE, RECOVERY, SNAPSHOT_TMP];
+const UNFINISHED: [&str; 4] = [SPARE, RECOVERY, SNAPSHOT_TMP, HEAD_TMP];
 const FILL_BYTES: usize = 1 << 20;
 
 #[cfg(test)]

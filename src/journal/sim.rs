@@ -148,6 +148,21 @@ impl SimDisk {
         self.put(name, bytes);
     }
 
+    /// Changes a file behind the back of who has it open.
+    pub(crate) fn change_open(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = lock(&self.state);
+        let file = state.names[name];
+        let content = &mut state.files[file];
+        change(&mut content.now);
+        content.durable.clone_from(&content.now);
+    }
+
+    /// The length of all files.
+    pub(crate) fn used_bytes(&self) -> usize {
+        let state = lock(&self.state);
+        state.names.values().map(|file| state.files[*file].now.len()).sum()
+    }
+
     pub(crate) fn take(&self, name: &str) -> Vec<u8> {
         let bytes = self.bytes(name);
         let mut state = lock(&self.state);
@@ -421,6 +436,16 @@ impl Rig {
                 );
             })?;
         Ok(Self { disk: disk.clone(), time, committer, lanes, recovered, seen })
+    }
+
+    /// A rig of a journal that was opened in another way.
+    pub(crate) fn of(disk: &SimDisk, committer: Committer, lanes: Vec<Lane>, recovered: Recovered) -> Self {
+        Self { disk: disk.clone(), time: ManualTime::new(START), committer, lanes, recovered, seen: Vec::new() }
+    }
+
+    /// A clock that stands still.
+    pub(crate) fn clock() -> Arc<Clock> {
+        Arc::new(Clock::on(Box::new(ManualTime::new(START))))
     }
 
     pub(crate) fn append(&mut self, lane: usize, payload: &[u8]) -> u64 {

@@ -8,5 +8,6 @@ mod load;
 mod program;
 mod secrets;
 mod settings;
+mod snapshot;
 mod starting;
 mod stop;

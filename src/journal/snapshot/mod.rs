@@ -117,3 +117,6 @@ const FOOTER_BYTES: usize = 64;
 const SECTION_HEADER_BYTES: usize = 64;
 const SECTION_PAYLOAD_BYTES_MAX: u64 = 64 << 20;
 const SECTION_ALIGN: usize = 16;
+
+#[cfg(test)]
+mod tests;

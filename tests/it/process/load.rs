@@ -16,13 +16,20 @@ pub(super) struct Ledger {
     /// Tokens that were said to be revoked, or seen to be.
     revoked: Vec<String>,
     clients: Vec<Credentials>,
+    /// What the names of its clients begin with.
+    prefix: &'static str,
 }
 
 impl Ledger {
+    /// A ledger whose clients have other names than those of other ledgers.
+    pub(super) fn of(prefix: &'static str) -> Self {
+        Self { prefix, ..Self::default() }
+    }
+
     /// Registers a client, and lets it and the admin issue and revoke tokens until `end` ends the server: after so many
     /// acknowledgements.
     pub(super) fn load(&mut self, program: Program, acknowledgements: usize, seed: u64, end: impl FnOnce(Program)) {
-        let client = program.register(&format!("app-{}", self.clients.len()));
+        let client = program.register(&format!("{}app-{}", self.prefix, self.clients.len()));
         let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| [program.connect(), program.connect()]).collect();
         let acknowledged = AtomicUsize::new(0);
         let told = thread::scope(|scope| {
