@@ -230,6 +230,14 @@ impl ClientActor {
         Self { clients, ended: HashMap::new(), registry, lane, clock, random, metrics }
     }
 
+    /// Handles a request as if it had come through the mailbox.
+    #[cfg(test)]
+    pub(crate) fn tell<R: ClientRequest>(&mut self, request: R) -> oneshot::Receiver<Result<R::Answer, ClientError>> {
+        let (answer, answered) = oneshot::channel();
+        self.handle(Asked { request, answer }, &mut Context::new());
+        answered
+    }
+
     fn existing(&self, id: &ClientId) -> Result<Client, ClientError> {
         self.clients.get(id).map(|client| Client::clone(client)).ok_or(ClientError::Unknown)
     }

@@ -55,7 +55,7 @@ pub(crate) enum CommitOutcome {
     /// Nothing was there for a while, and a mark block says what is durable.
     Marked,
     /// Nothing was there. A mark falls due after this time.
-    Idle(Option<Duration>),
+    Idle(Duration),
     /// Nothing was there, and all lanes are gone.
     Closed,
 }
@@ -110,17 +110,27 @@ impl Committer {
         self.mark_when_due()
     }
 
-    /// The last data block's durability is stated by the block after it: an idle journal writes one for that alone.
+    /// The last data block's durability is stated by the block after it: an idle journal writes one for that alone. And it
+    /// writes one now and then to state the time, so that a clock that is set back before the next start does not revive what
+    /// has expired meanwhile.
     fn mark_when_due(&mut self) -> Result<CommitOutcome, JournalError> {
-        let Some(since) = self.unmarked_since else { return Ok(CommitOutcome::Idle(None)) };
-        let idle = self.clock.monotonic().saturating_sub(since);
-        if idle < MARK_AFTER {
-            return Ok(CommitOutcome::Idle(Some(MARK_AFTER - idle)));
+        let waited = match self.unmarked_since {
+            Some(since) => self.clock.monotonic().saturating_sub(since).saturating_add(TIME_LAG_MAX - MARK_AFTER),
+            None => self.time_lag(),
+        };
+        if waited < TIME_LAG_MAX {
+            return Ok(CommitOutcome::Idle(TIME_LAG_MAX - waited));
         }
         self.write_block()?;
         self.unmarked_since = None;
         self.batch.finish();
         Ok(CommitOutcome::Marked)
+    }
+
+    /// By how much the time that the journal states is behind.
+    fn time_lag(&self) -> Duration {
+        let now = self.clock.now().as_millis();
+        Duration::from_millis(now.saturating_sub(self.high_water.as_millis()))
     }
 
     fn write_block(&mut self) -> Result<(), JournalError> {
@@ -215,6 +225,8 @@ impl Committer {
 
 /// An idle journal marks the last data block as durable after this time.
 const MARK_AFTER: Duration = Duration::from_secs(1);
+/// The time that an idle journal states is never further behind.
+const TIME_LAG_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -363,15 +375,29 @@ mod tests {
     #[test]
     fn an_idle_journal_writes_one_mark_after_a_second() {
         let mut rig = Rig::open(&SimDisk::new()).unwrap();
-        assert_eq!(rig.commit(), CommitOutcome::Idle(None));
+        assert_eq!(rig.commit(), CommitOutcome::Idle(TIME_LAG_MAX));
         rig.commit_one(b"x");
         rig.time.advance(Duration::from_millis(400));
-        assert_eq!(rig.commit(), CommitOutcome::Idle(Some(Duration::from_millis(600))));
+        assert_eq!(rig.commit(), CommitOutcome::Idle(Duration::from_millis(600)));
         rig.time.advance(Duration::from_millis(600));
         assert_eq!(rig.commit(), CommitOutcome::Marked);
-        assert_eq!(rig.commit(), CommitOutcome::Idle(None));
+        assert_eq!(rig.commit(), CommitOutcome::Idle(TIME_LAG_MAX));
         rig.commit_one(b"y");
         assert_eq!(Rig::open(&rig.close()).unwrap().payloads(), [b"x", b"y"]);
+    }
+
+    #[test]
+    fn an_idle_journal_states_the_time_now_and_then() {
+        let mut rig = Rig::open(&SimDisk::new()).unwrap();
+        rig.time.advance(TIME_LAG_MAX - Duration::from_secs(1));
+        assert_eq!(rig.commit(), CommitOutcome::Idle(Duration::from_secs(1)));
+        rig.time.advance(Duration::from_secs(1));
+        let then = rig.committer.clock.now();
+        assert_eq!([rig.commit(), rig.commit()], [CommitOutcome::Marked, CommitOutcome::Idle(TIME_LAG_MAX)]);
+        // The next start begins with a wall clock that was set back.
+        let rig = Rig::open(&rig.disk.synced()).unwrap();
+        assert_eq!(rig.committer.clock.now(), then);
+        assert_eq!(Rig::open(&rig.disk.synced()).unwrap().committer.clock.now(), then, "a start states the time too");
     }
 
     #[test]

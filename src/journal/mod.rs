@@ -117,7 +117,7 @@
 mod batch;
 mod block;
 mod catalog;
-mod commit;
+pub(crate) mod commit;
 pub mod disk;
 mod error;
 mod fields;
@@ -314,8 +314,9 @@ impl Opening {
             clock,
             lanes: ends,
             batch: Batch::new(block_payload_bytes_max),
+            // The clock was raised to all that the journal had seen before the header was written.
+            high_water: ground.active.entry.header.created_at,
             active: ground.active,
-            high_water: ground.recovered.high_water,
             spare: Arc::new(Mutex::new(Spare::new(directory, options.segment_bytes))),
             spare_wanted: None,
             unmarked_since: None,

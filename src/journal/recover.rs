@@ -30,7 +30,7 @@ pub struct Recovered {
     pub last_lsn: Lsn,
     /// The epoch that has now begun: one higher with every open.
     pub epoch: u64,
-    /// The latest time that any block states. [`super::open`] has raised the clock to it.
+    /// The latest time that any block, or the header of a segment, states. [`super::open`] has raised the clock to it.
     pub high_water: UnixTime,
     /// How many records were handed out.
     pub records: u64,

@@ -168,6 +168,7 @@ impl<'a> Survey<'a> {
         'a: 's,
     {
         let mut cursor = segment.cursor(self.keys, segment.first_block, segment.length_bytes);
+        self.high_water = self.high_water.max(segment.header.created_at);
         loop {
             let offset = cursor.at().offset;
             let found = match cursor.step()? {

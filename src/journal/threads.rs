@@ -68,8 +68,7 @@ fn run(committer: &mut Committer) -> Result<(), JournalError> {
         match committer.commit_ready()? {
             CommitOutcome::Closed => return Ok(()),
             // A send wakes even a thread that is only about to park.
-            CommitOutcome::Idle(None) => thread::park(),
-            CommitOutcome::Idle(Some(wait)) => thread::park_timeout(wait),
+            CommitOutcome::Idle(wait) => thread::park_timeout(wait),
             CommitOutcome::Committed(_) | CommitOutcome::Replied | CommitOutcome::Marked => {}
         }
         // Whoever shares this core may have more for the next batch at hand. On a core of its own this costs nothing.

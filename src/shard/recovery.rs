@@ -168,13 +168,19 @@ impl Applier {
 }
 
 /// The shards that one thread replays: by their index, `None` where another has them.
-struct Part {
-    router: Router,
-    own: Vec<Option<Replay>>,
+pub(super) struct Part {
+    pub(super) router: Router,
+    pub(super) own: Vec<Option<Replay>>,
 }
 
 impl Part {
-    fn load(&mut self, section: &Section) -> Result<(), RecoveryError> {
+    /// The states, in the order of their shards.
+    #[cfg(test)]
+    pub(super) fn finish(self) -> Vec<ShardState> {
+        self.own.into_iter().flatten().map(Replay::finish).collect()
+    }
+
+    pub(super) fn load(&mut self, section: &Section) -> Result<(), RecoveryError> {
         let unreadable =
             |reason: &dyn ToString| RecoveryError::Section { kind: section.kind, reason: reason.to_string() };
         match section.kind {
@@ -199,7 +205,7 @@ impl Part {
         }
     }
 
-    fn apply(&mut self, records: Records<'_>) -> Result<(), RecoveryError> {
+    pub(super) fn apply(&mut self, records: Records<'_>) -> Result<(), RecoveryError> {
         for record in records {
             let partition = self.router.partition_of(RoutingId(record.routing_id));
             if let Some(Some(replay)) = self.own.get_mut(self.router.shard_of(partition)) {

@@ -2,6 +2,7 @@
 
 mod durable;
 mod panic;
+mod simulation;
 
 use super::*;
 use crate::clock::{Clock, ManualTime};

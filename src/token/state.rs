@@ -178,10 +178,14 @@ impl Replay {
         is_own: impl Fn(Partition) -> bool,
     ) -> Result<(), InvalidRecord> {
         let terms: Vec<_> = section.terms().collect();
+        let now = self.now;
+        let is_wanted = |token: &NewToken| token.expires_at > now && is_own(token.partition);
+        let wanted = section.tokens().filter(|(token, ..)| is_wanted(token));
+        self.state.table.reserve(wanted.map(|(token, ..)| Home::packed(token.digest.words())));
         // By the index of the terms: their grant, and how many of its tokens came from this section.
         let mut held: Vec<Option<(u64, u64)>> = vec![None; terms.len()];
         for (token, terms_index, is_revoked) in section.tokens() {
-            if token.expires_at <= self.now || !is_own(token.partition) {
+            if !is_wanted(&token) {
                 continue;
             }
             let (Some(held), Some(terms)) = (held.get_mut(terms_index), terms.get(terms_index)) else {

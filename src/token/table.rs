@@ -11,6 +11,7 @@
 //! blocks of one size, so that what a growing table gives back is at once what the next one takes: memory does not
 //! fragment, and the peak of a growth is the size of one small table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -187,6 +188,20 @@ impl TokenTable {
         true
     }
 
+    /// Makes room for tokens that are about to be put in, by their homes in any order: each small table grows at most once.
+    pub(super) fn reserve(&mut self, homes: impl Iterator<Item = u32>) {
+        let mut more: BTreeMap<usize, usize> = BTreeMap::new();
+        homes.for_each(|home| *more.entry(Home::unpacked(home).table).or_default() += 1);
+        for (table, more) in more {
+            let (Some(cell), Some(usage)) = (self.tables.get(table), self.usage.get_mut(table)) else { continue };
+            let table = cell.load_full();
+            if usage.used + more > table.used_max() {
+                cell.store(Arc::new(table.copied_into(blocks_for(usage.tokens + more))));
+                usage.used = usage.tokens;
+            }
+        }
+    }
+
     /// Marks a token as revoked at `sequence`, unless it is already. Answers whether there is such a token.
     pub(super) fn revoke(&mut self, digest: TokenDigest, sequence: u64) -> bool {
         let words = digest.words();
@@ -245,12 +260,13 @@ impl TokenTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Home {
     table: usize,
-    /// In units of 2^-19 of the small table.
+    /// In units of 2^-[`START_BITS`] of the small table.
     start: u64,
 }
 
-const TABLE_BITS: u32 = 13;
-const START_BITS: u32 = 19;
+/// Fewer in unit tests: a simulation makes shards by the ten thousand.
+const TABLE_BITS: u32 = if cfg!(test) { 4 } else { 13 };
+const START_BITS: u32 = 32 - TABLE_BITS;
 pub(super) const TABLES: usize = 1 << TABLE_BITS;
 const SLOTS_PER_BLOCK: usize = 64;
 
@@ -427,6 +443,26 @@ mod tests {
                 prop_assert_eq!(found, model.get(&number).copied());
             }
         }
+    }
+
+    #[test]
+    fn what_was_reserved_for_is_put_in_without_growth() {
+        let mut table = TokenTable::new();
+        let data = |number| SlotData {
+            digest: crowded(number).words(),
+            grant_id: 1,
+            issued_at: 0,
+            expires_at: 10,
+            revoked: 0,
+            partition: 0,
+        };
+        assert!((0..100).all(|number| table.insert(data(number))));
+        table.reserve((100..700).map(|number| Home::packed(crowded(number).words())));
+        let tables = |table: &TokenTable| table.tables.iter().map(ArcSwap::load_full).collect::<Vec<_>>();
+        let before = tables(&table);
+        (100..700).for_each(|number| assert!(table.insert(data(number))));
+        assert!(before.iter().zip(&tables(&table)).all(|(before, after)| Arc::ptr_eq(before, after)));
+        assert!((0..700).all(|number| table.find(crowded(number)).is_some()));
     }
 
     #[test]

@@ -1,0 +1,59 @@
+//! A database that is written behind: what it has committed may be lost by its own crash, unless it was flushed.
+
+use std::collections::BTreeMap;
+
+use crate::journal::{JournalReader, Lsn};
+
+/// Every record by its number, as an auditor would have it.
+#[derive(Clone, Default)]
+pub(super) struct Database {
+    /// Committed, perhaps not on its disk yet.
+    rows: BTreeMap<u64, Vec<u8>>,
+    applied: u64,
+    /// What survives its crash.
+    flushed: Box<Option<Self>>,
+}
+
+impl Database {
+    /// Copies some of what is durable in the journal, in one transaction.
+    pub(super) fn copy(&mut self, reader: &JournalReader) {
+        let from = Lsn::new(self.applied + 1);
+        let durable = reader.durable_lsn();
+        reader
+            .read(from, &mut |block| {
+                for record in block.records().filter(|record| record.lsn >= from) {
+                    assert!(record.lsn <= durable, "the database ran ahead of what is durable");
+                    assert!(record.lsn.value() == self.applied + 1, "record {} was left out", self.applied + 1);
+                    self.rows.insert(record.lsn.value(), record.payload.to_vec());
+                    self.applied = record.lsn.value();
+                }
+            })
+            .unwrap();
+    }
+
+    /// A synchronous commit: all that is there stays. Answers up to where.
+    pub(super) fn flush(&mut self) -> Lsn {
+        *self.flushed = None;
+        *self.flushed = Some(self.clone());
+        Lsn::new(self.applied)
+    }
+
+    /// What its crash leaves.
+    pub(super) fn crash(&mut self) {
+        let flushed = self.flushed.take().unwrap_or_default();
+        *self = flushed;
+        self.flush();
+    }
+
+    /// What it has confirmed for good.
+    pub(super) fn confirmed(&self) -> Lsn {
+        Lsn::new(self.flushed.as_ref().as_ref().map_or(0, |flushed| flushed.applied))
+    }
+
+    /// The journal and the tables agree, record by record, as far as both reach.
+    pub(super) fn check(&self, lsn: u64, payload: &[u8]) {
+        if let Some(row) = self.rows.get(&lsn) {
+            assert_eq!(row, payload, "record {lsn} is another one in the database");
+        }
+    }
+}
