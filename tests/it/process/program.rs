@@ -62,6 +62,8 @@ impl Home {
         let Credentials { id, secret } = admin();
         let mut command = self.command(&["--listen", &address.to_string()]);
         command.args(arguments).env("TESSERA_BOOTSTRAP_CLIENT", format!("{id}:{secret}"));
+        // What is set aside for revocations is one segment then.
+        command.env("TESSERA_JOURNAL_BYTES_MAX", "256MiB");
         command
     }
 }
