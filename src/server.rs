@@ -335,7 +335,8 @@ async fn recover(config: &Config, keys: &DerivedKeys, ground: &Ground) -> Result
     }
     let journal_keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
     // One lane for each shard, and one for the clients.
-    let options = Options::new(journal_keys, shards + 1, LANE_CAPACITY);
+    let journal_bytes_max = config.storage.journal_bytes_max;
+    let options = Options { journal_bytes_max, ..Options::new(journal_keys, shards + 1, LANE_CAPACITY) };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let now = ground.clock.now().as_seconds_u32();
     let mut recovery = Recovery::begin(&ground.router, shards, threads, &ground.issuer, &ground.registry, now);

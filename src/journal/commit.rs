@@ -15,6 +15,7 @@ use crate::journal::file::NamedFile;
 use crate::journal::frame::BlockPlace;
 use crate::journal::head::HeadFile;
 use crate::journal::lane::LaneEnd;
+use crate::journal::pressure::Pressure;
 use crate::journal::reader::Shared;
 use crate::journal::scan::Waypoint;
 use crate::journal::segment::SegmentHeader;
@@ -75,6 +76,11 @@ impl Committer {
         let outcome = self.commit_gathered(started);
         self.failed = outcome.is_err();
         outcome
+    }
+
+    /// How long the next commit is to wait after one with records: where every page counts, more of them share one.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        (self.shared.space.pressure.value() >= Pressure::RevocationsOnly).then_some(SCARCE_PAUSE)
     }
 
     /// Fills and syncs one slice of the spare segment.
@@ -145,6 +151,7 @@ impl Committer {
         let lsn = end.lsn.after(u64::from(self.batch.block.records()));
         self.active.end = Waypoint { lsn, offset: end.offset + block_bytes, previous: mac };
         self.active.entry.extend(self.active.end);
+        self.shared.space.measure_active(&self.shared.metrics);
         Ok(())
     }
 
@@ -155,10 +162,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Goes over to the spare. All blocks before are durable, and the header of the new segment says so.
+    /// Goes over to the spare, or to a segment of the reserve. All blocks before are durable, and the header of the new segment says so.
     fn rotate(&mut self) -> Result<(), JournalError> {
         let preparing = Arc::clone(&self.spare);
-        // Locked until the file has another name: the spare thread would begin the next one under the old.
+        // Locked until the file has another name: the spare thread would begin the next one under the old. And until the
+        // catalog has it, so that nobody measures a journal that has neither.
         let mut preparing = lock(&preparing);
         let (spare, length_bytes) = preparing.take()?;
         let before = &self.active.entry.header;
@@ -173,13 +181,14 @@ impl Committer {
         spare.write_at(&page, 0)?;
         spare.sync_data()?;
         let file = self.shared.directory.publish(spare, header.name().to_string())?;
-        drop(preparing);
         let end = Waypoint { lsn: header.first_lsn, offset: page.len() as u64, previous: mac };
         let entry = Arc::new(SegmentEntry::new(header, length_bytes, end));
         self.active = Active { file, entry: Arc::clone(&entry), end };
         self.write_head()?;
         self.shared.catalog.push(entry);
-        self.shared.catalog.measure(&self.shared.metrics);
+        self.shared.measure();
+        preparing.report();
+        drop(preparing);
         self.want_spare();
         Ok(())
     }
@@ -214,6 +223,9 @@ impl Committer {
 
 /// An idle journal marks the last data block as durable after this time.
 const MARK_AFTER: Duration = Duration::from_secs(1);
+
+/// At [`Pressure::RevocationsOnly`] commits are this far apart, and a page holds what has come meanwhile.
+const SCARCE_PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
@@ -425,10 +437,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_without_a_spare_is_fatal_at_rotation() {
+    fn a_full_disk_without_spare_and_reserve_is_fatal_at_rotation() {
         let mut rig = Rig::open(&SimDisk::new()).unwrap();
         rig.disk.set_capacity(Some(100 << 10));
-        for _ in 0..15 {
+        for _ in 0..30 {
             rig.commit_one(b"x");
         }
         let log = Arc::default();

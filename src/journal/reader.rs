@@ -11,6 +11,7 @@ use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
 use crate::journal::metrics::JournalMetrics;
 use crate::journal::scan::Cursor;
+use crate::journal::space::Space;
 
 /// What the commit thread shares with readers.
 pub(crate) struct Shared {
@@ -20,6 +21,14 @@ pub(crate) struct Shared {
     /// The last record that is durable; stored after the catalog knows its block.
     pub(crate) durable_lsn: AtomicU64,
     pub(crate) metrics: Arc<JournalMetrics>,
+    pub(crate) space: Space,
+}
+
+impl Shared {
+    /// Measures the journal and publishes the level that follows. To be called whenever there are more or fewer segments.
+    pub(crate) fn measure(&self) {
+        self.space.measure(&self.catalog, &self.metrics);
+    }
 }
 
 /// Reads the journal. Cheap to clone, and usable from any thread.

@@ -16,6 +16,7 @@ use crate::journal::frame::{BlockBuffer, BlockPlace, PAGE_BYTES};
 use crate::journal::head::{HEAD, HeadFile};
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
+use crate::journal::reserve;
 use crate::journal::scan::Waypoint;
 use crate::journal::segment::{Instance, SegmentHeader, SegmentName};
 use crate::journal::spare::SPARE;
@@ -67,7 +68,7 @@ pub(crate) fn recover(
     let mut mover = TailMover { directory, options, head, last_lsn: survey.last_lsn };
     let torn = tail.as_ref().and_then(|tail| tail.torn.clone());
     if let (Some(tail), Some(torn)) = (&tail, &torn) {
-        mover.keep_torn_bytes(tail, torn)?;
+        mover.keep_torn_bytes(tail, torn).or_else(|error| mover.do_without(torn, error))?;
     }
     let active = mover.begin_epoch(tail.as_ref(), clock)?;
     let replaced = tail.iter().map(|tail| tail.segment.file.name().to_owned());
@@ -148,13 +149,22 @@ impl TailMover<'_> {
         kept.sync_data()
     }
 
+    /// The bytes were never acknowledged: for want of room they are given up rather than the start.
+    fn do_without(&self, torn: &TornTail, error: JournalError) -> Result<(), JournalError> {
+        if !error.is_disk_full() {
+            return Err(error);
+        }
+        tracing::warn!(file = %torn.kept_as, "the disk is full, so the bytes that a crash left unfinished are not kept");
+        let is_there = self.directory.list()?.contains(&torn.kept_as);
+        if is_there { self.directory.remove(&torn.kept_as) } else { Ok(()) }
+    }
+
     /// The new segment counts once it is whole on disk and the directory holds its name; then `HEAD` knows of it.
     fn begin_epoch(&mut self, tail: Option<&Tail<'_>>, clock: &Clock) -> Result<Active, JournalError> {
         let header = self.header(tail, clock);
         let needed_bytes = tail.map(|tail| tail.end.offset).unwrap_or_default();
         let length_bytes = self.options.segment_bytes.max(needed_bytes);
-        let file = self.directory.create(RECOVERY)?;
-        file.allocate(length_bytes)?;
+        let file = self.new_file(length_bytes)?;
         let (page, mac) = header.to_page(&self.options.keys);
         file.write_at(&page, 0)?;
         let mut end = Waypoint { lsn: header.first_lsn, offset: PAGE_BYTES as u64, previous: mac };
@@ -167,6 +177,18 @@ impl TailMover<'_> {
         let file = self.directory.publish(file, header.name().to_string())?;
         self.head.write(header.epoch, self.last_lsn, header.segment_id, &self.options.keys)?;
         Ok(Active { file, entry, end })
+    }
+
+    /// Where the disk is full, a segment of the reserve does, until the old tail is removed.
+    fn new_file(&self, length_bytes: u64) -> Result<NamedFile, JournalError> {
+        let allocated = self.directory.create(RECOVERY).and_then(|file| file.allocate(length_bytes).map(|()| file));
+        match allocated {
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!("the disk is full: the journal is opened on a segment of its reserve; free some space");
+                reserve::take_as(self.directory, RECOVERY, length_bytes)?.ok_or(error)
+            }
+            outcome => outcome,
+        }
     }
 
     fn header(&self, tail: Option<&Tail<'_>>, clock: &Clock) -> SegmentHeader {
@@ -283,10 +305,26 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_gives_up_torn_bytes_rather_than_the_start() {
+        let disk = last_not_acknowledged();
+        let name = disk.segments()[0].clone();
+        disk.change(&name, |bytes| bytes[block_offset(2) + 100] ^= 1);
+        disk.put("reserve-01.tmp", vec![0; 64 << 10]);
+        disk.set_capacity(Some(0));
+        let rig = Rig::open(&disk).unwrap();
+        assert_eq!((rig.payloads().len(), rig.recovered.torn.is_some()), (2, true));
+        assert!(!disk.names().iter().any(|name| name.ends_with(".torn")));
+    }
+
+    #[test]
     fn segments_may_change_their_length_between_opens() {
         let disk = many_segments(40);
         for segment_bytes in [1 << 20, 64 << 10, 128 << 10] {
-            let mut rig = Rig::open_with(&disk.synced(), Options { segment_bytes, ..options(1) }).unwrap();
+            let mut rig = Rig::open_with(
+                &disk.synced(),
+                Options { segment_bytes, journal_bytes_max: 20 * segment_bytes, ..options(1) },
+            )
+            .unwrap();
             for number in 40..80 {
                 rig.commit_one(&[number; 3000]);
             }

@@ -1,5 +1,6 @@
 //! A process of the program, in a directory of its own.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tessera::config::secret::MasterKey;
+use tessera::journal::JournalKeys;
+use tessera::signing::derivation::DerivedKeys;
 
 use crate::http::{Answer, Connection, Credentials, Request};
 
@@ -37,6 +41,13 @@ impl Home {
 
     pub(super) fn key_file(&self) -> PathBuf {
         self.path().join("tessera-data.key")
+    }
+
+    /// The keys of the journal that a server has left.
+    pub(super) fn journal_keys(&self) -> JournalKeys {
+        let key = MasterKey::parse(fs::read_to_string(self.key_file()).unwrap().trim()).unwrap();
+        let keys = DerivedKeys::of(key.as_bytes());
+        JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id }
     }
 
     /// The program with these arguments, and with nothing of the environment of the tests.
