@@ -75,7 +75,9 @@ impl Rejection {
             Self::Shard(error @ ShardError::NotOwner) => {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::UnauthorizedClient.as_str(), error.to_string())
             }
-            Self::Shard(error @ (ShardError::Busy | ShardError::Unavailable)) => later(error.to_string()),
+            Self::Shard(error @ (ShardError::Busy | ShardError::NoDiskSpace | ShardError::Unavailable)) => {
+                later(error.to_string())
+            }
             Self::Client(error @ ClientError::Unknown) => (StatusCode::NOT_FOUND, "not_found", error.to_string()),
             Self::Client(error @ ClientError::Exists) => {
                 (StatusCode::CONFLICT, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
@@ -83,7 +85,7 @@ impl Rejection {
             Self::Client(error @ ClientError::TooLarge) => {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
-            Self::Client(error @ ClientError::Busy) => later(error.to_string()),
+            Self::Client(error @ (ClientError::Busy | ClientError::NoDiskSpace)) => later(error.to_string()),
             Self::NoRandomness => later("the system has no randomness to give".to_owned()),
             Self::NotReady => later("the server is starting: it reads its journal".to_owned()),
             Self::BodyTooLarge(bytes_max) => {
