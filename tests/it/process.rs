@@ -3,6 +3,7 @@
 mod crash;
 mod directory;
 mod first_start;
+mod full_disk;
 mod load;
 mod program;
 mod secrets;
