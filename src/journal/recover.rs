@@ -70,9 +70,15 @@ pub(crate) fn recover(
     if let (Some(tail), Some(torn)) = (&tail, &torn) {
         mover.keep_torn_bytes(tail, torn).or_else(|error| mover.do_without(torn, error))?;
     }
+    // What a crashed open has left goes before the new segment is made, for the disk may be full; but not before the name of
+    // what takes its place is durable.
+    if !superseded.is_empty() {
+        directory.sync()?;
+        remove_all(directory, superseded.iter())?;
+    }
     let active = mover.begin_epoch(tail.as_ref(), clock)?;
-    let replaced = tail.iter().map(|tail| tail.segment.file.name().to_owned());
-    remove_all(directory, superseded.into_iter().chain(replaced).collect::<Vec<_>>().iter())?;
+    let replaced = tail.as_ref().map(|tail| tail.segment.file.name().to_owned());
+    remove_all(directory, replaced.iter())?;
     directory.sync()?;
     let Survey { records, bytes, high_water, last_lsn, mut entries, .. } = survey;
     entries.push(Arc::clone(&active.entry));

@@ -384,6 +384,40 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_at_any_operation_of_a_restart_on_a_full_disk_leaves_one_that_can_be_restarted() {
+        let mut rig = on_a_small_disk();
+        rig.commit_one(b"kept");
+        let full = rig.close();
+        let used = usize::try_from(bytes_of(&full, &[""])).unwrap();
+        for operation in 0.. {
+            let disk = full.killed();
+            disk.set_capacity(Some(used));
+            disk.faults(|faults| faults.power_cut_in = Some(operation));
+            let is_done = Rig::open(&disk).is_ok();
+            for seed in 0..16 {
+                let after = disk.crash(seed);
+                after.set_capacity(Some(used));
+                let opened = Rig::open(&after).map(|rig| rig.payloads());
+                assert_eq!(opened.unwrap(), [b"kept"], "operation {operation}, seed {seed}: {:?}", after.names());
+            }
+            // Or the process alone was killed, and the power is cut during the next start.
+            for second in 0..8 {
+                let again = disk.killed();
+                again.faults(|faults| faults.power_cut_in = Some(second));
+                drop(Rig::open(&again));
+                for seed in 0..12 {
+                    let opened = Rig::open(&again.crash(seed)).map(|rig| rig.payloads());
+                    assert_eq!(opened.unwrap(), [b"kept"], "operations {operation} and {second}, seed {seed}");
+                }
+            }
+            if is_done {
+                assert!(operation > 10);
+                return;
+            }
+        }
+    }
+
+    #[test]
     fn a_reserve_file_is_kept_where_it_is_whole_and_else_made_anew() {
         let disk = Rig::open(&SimDisk::new()).unwrap().close();
         let length = usize::try_from(SEGMENT).unwrap();
