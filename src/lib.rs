@@ -34,8 +34,8 @@
 //!  └──────────┘                           └───────────┘                     └─────────┘
 //! ```
 //!
-//! Beside them: `ClientActor` on an arbiter of its own, the `spare` thread that fills the next journal segment with zeros,
-//! and a tick every second that follows the clock and lets shards remove what has expired.
+//! Beside them: `ClientActor` on an arbiter of its own, the `spare` thread that fills the next journal segment with zeros
+//! and keeps a reserve for revocations, and a tick every second that follows the clock and lets shards remove what has expired.
 //!
 //! # What always holds
 //!
@@ -44,6 +44,7 @@
 //! - Apply, append, reply when durable: **every** reply of an actor, a refusal or a no-op too, waits until all that it may
 //!   rest on is synced. The one exception is an issued access token with durability `relaxed`.
 //! - What is visible is durable: a revocation counts from the moment that a crash cannot take it back.
+//! - A disk that fills up refuses new clients, then new tokens, and revocations last; introspection never.
 //! - A failed write or sync of the journal ends the process; a restart recovers what is durable.
 //! - Nobody is answered before the whole journal is read: a revocation may be in its end.
 //! - Garbage never reaches an actor; full mailboxes and lanes refuse with 503 and change nothing.

@@ -369,7 +369,8 @@ impl Starting<'_> {
         }
         let journal_keys = JournalKeys { mac: self.keys.journal_mac, key_id: self.keys.journal_key_id };
         // One lane for each shard, and one for the clients.
-        let options = Options::new(journal_keys, shards + 1, LANE_CAPACITY);
+        let journal_bytes_max = self.config.storage.journal_bytes_max;
+        let options = Options { journal_bytes_max, ..Options::new(journal_keys, shards + 1, LANE_CAPACITY) };
         let (clock, progress) = (Arc::clone(self.clock), Arc::clone(self.progress));
         let (router, issuer) = (self.router.clone(), Arc::clone(self.issuer));
         let (done, mut recovered) = tokio::sync::oneshot::channel();

@@ -17,7 +17,7 @@ use crate::client::registry::ClientRegistry;
 use crate::client::secret::{ClientSecret, SecretDigest};
 use crate::client::{Client, Credential};
 use crate::clock::Clock;
-use crate::journal::{Entry, Lane, PAYLOAD_BYTES_MAX};
+use crate::journal::{Entry, Lane, PAYLOAD_BYTES_MAX, Pressure};
 use crate::telemetry::message::{MessageKind, MessageMetrics};
 
 /// Registers, changes and deletes clients, one message at a time. A change is journaled first and shown to workers by the
@@ -49,6 +49,9 @@ pub enum ClientError {
     /// The actor or the journal has no room now; nothing was changed, and the same request may succeed later.
     #[error("too much is waiting to be written")]
     Busy,
+    /// The journal has too little room left for this; nothing was changed.
+    #[error("the journal is near its disk budget, or its disk is full, so this is refused until there is room again")]
+    NoDiskSpace,
 }
 
 /// Sends a request to the actor and waits until its answer is durable.
@@ -68,6 +71,8 @@ pub trait ClientRequest: Send + 'static {
     type Answer: Send + 'static;
     /// Its name in metrics.
     const KIND: ClientMessage;
+    /// How near to its end the journal's disk space may be no more; `None` for what needs none.
+    const REFUSED_FROM: Option<Pressure>;
 
     /// Changes the actor, and says what is to be journaled and answered.
     ///
@@ -88,6 +93,7 @@ pub struct CreateClient {
 impl ClientRequest for CreateClient {
     type Answer = (Arc<Client>, ClientSecret);
     const KIND: ClientMessage = ClientMessage::Create;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::NoLongLived);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let id = match self.id {
@@ -119,13 +125,23 @@ pub struct EnsureClient {
 impl ClientRequest for EnsureClient {
     type Answer = Arc<Client>;
     const KIND: ClientMessage = ClientMessage::Ensure;
+    /// A server that has no room is to start nevertheless: what it needs is in its journal already.
+    const REFUSED_FROM: Option<Pressure> = None;
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let credential = Credential::Configured(self.secret);
-        let client = match actor.existing(&self.id) {
-            Ok(client) => Client { metadata: self.metadata, credential, ..client },
-            Err(_) => actor.new_client(self.id, self.metadata, credential),
+        let (client, is_journaled) = match actor.existing(&self.id) {
+            Ok(client) => {
+                let is_generated = matches!(client.credential, Credential::Generated(_));
+                let is_journaled = client.metadata == self.metadata && !is_generated;
+                (Client { metadata: self.metadata, credential, ..client }, is_journaled)
+            }
+            Err(_) => (actor.new_client(self.id, self.metadata, credential), false),
         };
+        if is_journaled {
+            return Ok(actor.show(client));
+        }
+        actor.check_pressure(Some(Pressure::Full))?;
         let payload = encode_within_bounds(&client)?;
         Ok(actor.store(client, payload, |client| client))
     }
@@ -142,6 +158,7 @@ pub struct UpdateClient {
 impl ClientRequest for UpdateClient {
     type Answer = Arc<Client>;
     const KIND: ClientMessage = ClientMessage::Update;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::RevocationsOnly);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let client = Client { metadata: self.metadata, ..actor.existing(&self.id)? };
@@ -159,6 +176,8 @@ pub struct RotateSecret {
 impl ClientRequest for RotateSecret {
     type Answer = (Arc<Client>, ClientSecret);
     const KIND: ClientMessage = ClientMessage::RotateSecret;
+    /// It takes access away from who has learned the old secret.
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::Full);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let secret = actor.random_secret()?;
@@ -178,13 +197,15 @@ pub struct DeleteClient {
 impl ClientRequest for DeleteClient {
     type Answer = ();
     const KIND: ClientMessage = ClientMessage::Delete;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::Full);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let generation = actor.existing(&self.id)?.generation.saturating_add(1);
         let payload = encode_deleted(&self.id, generation).map_err(|_| ClientError::TooLarge)?;
         actor.clients.remove(&self.id);
         actor.ended.insert(self.id.clone(), generation);
-        let change = Change { kind: KIND_DELETED, payload, effect: Effect::Withdraw(self.id, generation) };
+        let effect = Effect::Withdraw(self.id, generation);
+        let change = Change { record: Some((KIND_DELETED, payload)), effect };
         Ok(Decision { change: Some(change), answer: () })
     }
 }
@@ -208,6 +229,7 @@ pub struct ClientPage {
 impl ClientRequest for ListClients {
     type Answer = ClientPage;
     const KIND: ClientMessage = ClientMessage::List;
+    const REFUSED_FROM: Option<Pressure> = None;
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let after = self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -257,22 +279,44 @@ impl ClientActor {
     fn store<T>(&mut self, client: Client, payload: AlignedVec, answer: impl FnOnce(Arc<Client>) -> T) -> Decision<T> {
         let client = Arc::new(client);
         self.clients.insert(client.id.clone(), Arc::clone(&client));
-        let change = Change { kind: KIND_STORED, payload, effect: Effect::Publish(Arc::clone(&client)) };
+        let effect = Effect::Publish(Arc::clone(&client));
+        let change = Change { record: Some((KIND_STORED, payload)), effect };
         Decision { change: Some(change), answer: answer(client) }
+    }
+
+    /// Keeps `client`, whose record would be the same as that of the journal.
+    fn show(&mut self, client: Client) -> Decision<Arc<Client>> {
+        let client = Arc::new(client);
+        self.clients.insert(client.id.clone(), Arc::clone(&client));
+        let change = Change { record: None, effect: Effect::Publish(Arc::clone(&client)) };
+        Decision { change: Some(change), answer: client }
+    }
+
+    /// Whether something may be appended that is refused from this pressure on.
+    fn check_pressure(&self, refused_from: Option<Pressure>) -> Result<(), ClientError> {
+        if !self.lane.has_room() {
+            return Err(ClientError::Busy);
+        }
+        let is_refused = refused_from.is_some_and(|level| self.lane.pressure() >= level);
+        if is_refused { Err(ClientError::NoDiskSpace) } else { Ok(()) }
     }
 
     fn append(&mut self, change: Change, reply: impl FnOnce() + Send + 'static) {
         let registry = Arc::clone(&self.registry);
-        let Change { kind, payload, effect } = change;
-        let entry = Entry { kind, schema: SCHEMA, routing_id: 0, payload };
-        let on_durable = move || {
+        let Change { record, effect } = change;
+        let on_durable = Box::new(move || {
             match effect {
                 Effect::Publish(client) => registry.publish(&client),
                 Effect::Withdraw(id, generation) => registry.withdraw(&id, generation),
             }
             reply();
-        };
-        self.lane.append(entry, Some(Box::new(on_durable)));
+        });
+        match record {
+            Some((kind, payload)) => {
+                self.lane.append(Entry { kind, schema: SCHEMA, routing_id: 0, payload }, Some(on_durable));
+            }
+            None => self.lane.reply_when_durable(on_durable),
+        }
     }
 }
 
@@ -284,8 +328,8 @@ pub struct Decision<T> {
 
 /// A change that the actor has made and that is to be journaled, and then shown to workers.
 struct Change {
-    kind: u16,
-    payload: AlignedVec,
+    /// Kind and payload; `None` where the journal says so already.
+    record: Option<(u16, AlignedVec)>,
     effect: Effect,
 }
 
@@ -328,9 +372,9 @@ impl<R: ClientRequest> Handler<Asked<R>> for ClientActor {
     /// A panic may have left a change here that is in no journal, so the process stops; a restart recovers what is durable.
     fn handle(&mut self, Asked { request, answer }: Asked<R>, _: &mut Self::Context) {
         let started = self.clock.monotonic();
-        if !self.lane.has_room() {
+        if let Err(error) = self.check_pressure(R::REFUSED_FROM) {
             self.metrics.record(R::KIND, self.clock.monotonic().saturating_sub(started), false);
-            let _ = answer.send(Err(ClientError::Busy));
+            let _ = answer.send(Err(error));
             return;
         }
         let Ok(decided) = catch_unwind(AssertUnwindSafe(|| request.decide(self))) else {

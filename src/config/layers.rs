@@ -94,10 +94,12 @@ impl Reading {
             return self.errors.push(ConfigError::Misplaced { name: setting.name, origin, why });
         }
         match (&setting.kind, value) {
-            (Kind::Whole(..), toml::Value::Integer(number)) => {
+            (Kind::Whole(..) | Kind::Bytes(..), toml::Value::Integer(number)) => {
                 self.take(setting, &number.to_string(), &number.to_string(), origin);
             }
-            (Kind::Text(..), toml::Value::String(text)) => self.take(setting, text, &format!("{text:?}"), origin),
+            (Kind::Text(..) | Kind::Bytes(..), toml::Value::String(text)) => {
+                self.take(setting, text, &format!("{text:?}"), origin);
+            }
             (_, other) => self.refuse(setting, &format!("the {} {other}", other.type_str()), origin),
         }
     }
@@ -316,6 +318,7 @@ mod tests {
         assert_eq!(config.http.issuer, None);
         assert_eq!(config.storage.durability, Durability::Sync);
         assert_eq!(config.storage.relaxed_window_ms, 50);
+        assert_eq!(config.storage.journal_bytes_max, 16 << 30);
         assert_eq!(config.storage.data_dir, Path::new("./tessera-data"));
         assert_eq!(config.storage.master_key_file, Path::new("./tessera-data.key"));
         assert_eq!(config.tokens.access_token_lifetime_seconds, 3600);
@@ -357,6 +360,7 @@ mod tests {
             ("master_key_file", "/etc/tessera.key"),
             ("durability", "memory"),
             ("relaxed_window_ms", "7"),
+            ("journal_bytes_max", "1GiB"),
             ("shards", "5"),
             ("bootstrap_client", "gateway:s3cret"),
             ("access_token_lifetime_seconds", "60"),
@@ -411,6 +415,23 @@ mod tests {
         check_refused("data_dir", &[""]);
         check_refused("master_key_file", &[""]);
         check_refused("config", &[""]);
+    }
+
+    #[test]
+    fn a_number_of_bytes_is_plain_or_has_a_unit_and_is_shown_in_the_largest() {
+        let name = "journal_bytes_max";
+        check_taken(name, &["256MiB", "16GiB", "3TiB", "1024TiB", "262145KiB", "268435457"]);
+        for (text, expected) in [("268435456", "256MiB"), ("16384MiB", "16GiB"), ("1048576KiB", "1GiB")] {
+            assert_eq!(shown(name, text).as_deref(), Ok(expected));
+        }
+        let refused =
+            ["", "0", "268435455", "255MiB", "1025TiB", "-1", "1.5GiB", "1GB", "1 GiB", "GiB", "1gib", "+1GiB"];
+        check_refused(name, &refused);
+        check_refused(name, &["18446744073709551616", "18014398509481984KiB"]);
+        for literal in ["268435456", "\"256MiB\""] {
+            let config = layers().file(&format!("{name} = {literal}")).load().unwrap();
+            assert_eq!(config.storage.journal_bytes_max, 256 << 20);
+        }
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct StorageConfig {
     pub durability: Durability,
     /// By how much [`Durability::Relaxed`] may answer ahead of the disk, in milliseconds: 1 to 10,000, default 50.
     pub relaxed_window_ms: u32,
+    /// What the journal may take of the disk, in bytes: 256 MiB to 1,024 TiB, default 16 GiB.
+    pub journal_bytes_max: u64,
     /// The master key, when the environment has it; it goes before `master_key_file`.
     pub master_key: Option<MasterKey>,
     /// The file with the master key, read when `master_key` is `None`; outside `data_dir`, by default `data_dir` with
@@ -134,7 +136,8 @@ impl Default for StorageConfig {
         let data_dir = PathBuf::from("./tessera-data");
         let master_key_file = layers::key_file_beside(&data_dir);
         let durability = Durability::Sync;
-        Self { data_dir, durability, relaxed_window_ms: 50, master_key: None, master_key_file }
+        let journal_bytes_max = 16 << 30;
+        Self { data_dir, durability, relaxed_window_ms: 50, journal_bytes_max, master_key: None, master_key_file }
     }
 }
 

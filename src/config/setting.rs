@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::secret::{BootstrapClient, MasterKey};
-use crate::config::value::{Durability, Issuer, LogFormat};
+use crate::config::value::{ByteSize, Durability, Issuer, LogFormat};
 use crate::config::{Config, THREADS_MAX};
 
 /// One setting: all its names, what people are told about it, and how it gets into a [`Config`] and out again.
@@ -43,6 +43,8 @@ pub(super) struct Setting {
 pub(super) enum Kind {
     /// A whole number in the range; an integer in the file.
     Whole(RangeInclusive<u32>, fn(&mut Config, u32) -> Option<()>),
+    /// A number of bytes in the range, plain or with a unit; an integer or a string in the file.
+    Bytes(RangeInclusive<u64>, fn(&mut Config, u64) -> Option<()>),
     /// What the words say and the function takes; a string in the file.
     Text(&'static str, fn(&mut Config, &str) -> Option<()>),
 }
@@ -55,6 +57,10 @@ impl Kind {
                 let number = text.parse().ok().filter(|number| range.contains(number))?;
                 write(config, number)
             }
+            Self::Bytes(range, write) => {
+                let ByteSize(bytes) = ByteSize::parse(text).filter(|ByteSize(bytes)| range.contains(bytes))?;
+                write(config, bytes)
+            }
             Self::Text(_, write) => write(config, text),
         }
     }
@@ -63,6 +69,10 @@ impl Kind {
     pub(super) fn allowed(&self) -> String {
         match self {
             Self::Whole(range, _) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Self::Bytes(range, _) => {
+                let (least, most) = (ByteSize(*range.start()), ByteSize(*range.end()));
+                format!("a number of bytes from {least} to {most}, plain or in KiB, MiB, GiB or TiB")
+            }
             Self::Text(allowed, _) => (*allowed).to_owned(),
         }
     }
@@ -243,6 +253,21 @@ pub(super) static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        name: "journal_bytes_max",
+        flag: "journal-bytes-max",
+        variable: "TESSERA_JOURNAL_BYTES_MAX",
+        heading: "Data",
+        placeholder: "BYTES",
+        meaning: "The disk budget of the journal: plain bytes, or with KiB, MiB, GiB or TiB.\n\n\
+            At about 70 % of it the server warns, at 85 % it registers no client, at 95 % it issues no token; the rest \
+            is set aside at the start, so that tokens can be revoked to the last. Introspection goes on throughout.",
+        kind: Kind::Bytes(JOURNAL_BYTES_MIN..=JOURNAL_BYTES_MOST, |config, bytes| {
+            put(&mut config.storage.journal_bytes_max, Some(bytes))
+        }),
+        show: |config| ByteSize(config.storage.journal_bytes_max).to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
         name: "shards",
         flag: "shards",
         variable: "TESSERA_SHARDS",
@@ -329,6 +354,9 @@ fn log_filter(text: &str) -> Option<String> {
 fn hidden(is_set: bool) -> String {
     if is_set { "set, not shown" } else { NONE }.to_owned()
 }
+
+const JOURNAL_BYTES_MIN: u64 = 256 << 20;
+const JOURNAL_BYTES_MOST: u64 = 1024 << 40;
 
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080";
 

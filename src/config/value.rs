@@ -74,6 +74,34 @@ impl fmt::Display for LogFormat {
     }
 }
 
+/// A number of bytes. Shown in the largest unit that it is a whole number of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// Reads digits, perhaps with a unit right behind them.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let unit = UNITS.iter().find_map(|(name, bytes)| text.strip_suffix(name).map(|digits| (digits, *bytes)));
+        let (digits, unit_bytes) = unit.unwrap_or((text, 1));
+        let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = are_digits.then(|| digits.parse::<u64>().ok())??;
+        number.checked_mul(unit_bytes).map(Self)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match UNITS.iter().find(|(_, bytes)| self.0 != 0 && self.0.is_multiple_of(*bytes)) {
+            Some((name, bytes)) => write!(formatter, "{}{name}", self.0 / bytes),
+            None => write!(formatter, "{}", self.0),
+        }
+    }
+}
+
+/// The largest first.
+const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
 /// An issuer identifier: a URL without user, query and fragment (RFC 8414 §2). Kept as it was written, for it is
 /// compared so. The RFC asks for `https`; `http` is for a machine of one's own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -79,7 +79,9 @@ impl Rejection {
             Self::Shard(error @ ShardError::NotOwner) => {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::UnauthorizedClient.as_str(), error.to_string())
             }
-            Self::Shard(error @ (ShardError::Busy | ShardError::Unavailable)) => later(error.to_string()),
+            Self::Shard(error @ (ShardError::Busy | ShardError::NoDiskSpace | ShardError::Unavailable)) => {
+                later(error.to_string())
+            }
             Self::Client(error @ ClientError::Unknown) => (StatusCode::NOT_FOUND, "not_found", error.to_string()),
             Self::Client(error @ ClientError::Exists) => {
                 (StatusCode::CONFLICT, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
@@ -87,7 +89,7 @@ impl Rejection {
             Self::Client(error @ ClientError::TooLarge) => {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
-            Self::Client(error @ ClientError::Busy) => later(error.to_string()),
+            Self::Client(error @ (ClientError::Busy | ClientError::NoDiskSpace)) => later(error.to_string()),
             Self::Snapshot(error @ (SnapshotError::Busy | SnapshotError::Disturbed)) => later(error.to_string()),
             Self::Snapshot(error) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error", format!("{error}; the server's log says more"))

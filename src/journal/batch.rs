@@ -61,7 +61,7 @@ impl Batch {
         match item {
             Item::Append(entry, reply) => {
                 self.block.push(&entry);
-                lane.count_record();
+                lane.count_record(entry.payload.len());
                 self.replies.extend(reply);
             }
             Item::Barrier(reply) => self.replies.push(reply),

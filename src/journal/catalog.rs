@@ -46,6 +46,12 @@ impl Catalog {
         segments.drain(..retired).map(|segment| segment.header.name().to_string()).collect()
     }
 
+    /// Length of all segments, and the one that is written to.
+    pub(crate) fn extent(&self) -> (u64, Option<Arc<SegmentEntry>>) {
+        let segments = lock(&self.segments);
+        (segments.iter().map(|segment| segment.length_bytes).sum(), segments.last().cloned())
+    }
+
     pub(crate) fn measure(&self, metrics: &JournalMetrics) {
         let segments = lock(&self.segments);
         metrics.segments.set(segments.len() as u64);
@@ -92,6 +98,10 @@ impl SegmentEntry {
 
     pub(crate) fn end_bytes(&self) -> u64 {
         self.end_bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn left_bytes(&self) -> u64 {
+        self.length_bytes.saturating_sub(self.end_bytes())
     }
 
     /// Where to begin to find record `lsn`, which is not before this segment's first.

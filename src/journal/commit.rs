@@ -14,6 +14,7 @@ use crate::journal::error::JournalError;
 use crate::journal::file::NamedFile;
 use crate::journal::frame::BlockPlace;
 use crate::journal::lane::LaneEnd;
+use crate::journal::pressure::Pressure;
 use crate::journal::reader::Shared;
 use crate::journal::scan::Waypoint;
 use crate::journal::segment::SegmentHeader;
@@ -75,6 +76,11 @@ impl Committer {
         outcome
     }
 
+    /// How long the next commit is to wait after one with records: where every page counts, more of them share one.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        (self.shared.space.pressure.value() >= Pressure::RevocationsOnly).then_some(SCARCE_PAUSE)
+    }
+
     /// Fills and syncs one slice of the spare segment.
     #[cfg(test)]
     pub(crate) fn prepare_spare_step(&mut self) -> Result<crate::journal::spare::SpareStep, JournalError> {
@@ -116,6 +122,8 @@ impl Committer {
     fn mark_when_due(&mut self) -> Result<CommitOutcome, JournalError> {
         let waited = match self.unmarked_since {
             Some(since) => self.clock.monotonic().saturating_sub(since).saturating_add(TIME_LAG_MAX - MARK_AFTER),
+            // What room is left is for what has to be written.
+            None if self.shared.space.pressure.value() == Pressure::Full => Duration::ZERO,
             None => self.time_lag(),
         };
         if waited < TIME_LAG_MAX {
@@ -155,6 +163,7 @@ impl Committer {
         self.active.end = Waypoint { lsn, offset: end.offset + block_bytes, previous: mac };
         self.active.entry.extend(self.active.end);
         self.shared.written_bytes.fetch_add(block_bytes, Ordering::Relaxed);
+        self.shared.space.measure_active(&self.shared.metrics);
         Ok(())
     }
 
@@ -165,10 +174,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Goes over to the spare. All blocks before are durable, and the header of the new segment says so.
+    /// Goes over to the spare, or to a segment of the reserve. All blocks before are durable, and the header of the new segment says so.
     fn rotate(&mut self) -> Result<(), JournalError> {
         let preparing = Arc::clone(&self.spare);
-        // Locked until the file has another name: the spare thread would begin the next one under the old.
+        // Locked until the file has another name: the spare thread would begin the next one under the old. And until the
+        // catalog has it, so that nobody measures a journal that has neither.
         let mut preparing = lock(&preparing);
         let (spare, length_bytes) = preparing.take()?;
         let before = &self.active.entry.header;
@@ -183,13 +193,14 @@ impl Committer {
         spare.write_at(&page, 0)?;
         spare.sync_data()?;
         let file = self.shared.directory.publish(spare, header.name().to_string())?;
-        drop(preparing);
         let end = Waypoint { lsn: header.first_lsn, offset: page.len() as u64, previous: mac };
         let entry = Arc::new(SegmentEntry::new(header, length_bytes, end));
         self.active = Active { file, entry: Arc::clone(&entry), end };
         self.write_head()?;
         self.shared.catalog.push(entry);
-        self.shared.catalog.measure(&self.shared.metrics);
+        self.shared.measure();
+        preparing.report();
+        drop(preparing);
         self.want_spare();
         Ok(())
     }
@@ -227,6 +238,9 @@ impl Committer {
 const MARK_AFTER: Duration = Duration::from_secs(1);
 /// The time that an idle journal states is never further behind.
 const TIME_LAG_MAX: Duration = Duration::from_secs(60);
+
+/// At [`Pressure::RevocationsOnly`] commits are this far apart, and a page holds what has come meanwhile.
+const SCARCE_PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
@@ -452,10 +466,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_without_a_spare_is_fatal_at_rotation() {
+    fn a_full_disk_without_spare_and_reserve_is_fatal_at_rotation() {
         let mut rig = Rig::open(&SimDisk::new()).unwrap();
         rig.disk.set_capacity(Some(100 << 10));
-        for _ in 0..15 {
+        for _ in 0..30 {
             rig.commit_one(b"x");
         }
         let log = Arc::default();

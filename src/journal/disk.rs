@@ -314,6 +314,20 @@ struct RealFile {
     file: File,
 }
 
+impl RealFile {
+    fn extend_with_zeros(&self, length_bytes: u64) -> io::Result<()> {
+        let zeros = vec![0; 1 << 20];
+        let mut offset = self.file.metadata()?.len();
+        while offset < length_bytes {
+            let left = usize::try_from(length_bytes - offset).unwrap_or(usize::MAX);
+            let slice = zeros.get(..left).unwrap_or(&zeros);
+            self.file.write_all_at(slice, offset)?;
+            offset += slice.len() as u64;
+        }
+        Ok(())
+    }
+}
+
 impl DiskFile for RealFile {
     fn length_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
@@ -338,8 +352,8 @@ impl DiskFile for RealFile {
 
     fn allocate(&self, length_bytes: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length_bytes) {
-            // Not every file system can; the zeros that follow take the room there.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(length_bytes),
+            // Not every file system can; zeros take the room there.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.extend_with_zeros(length_bytes),
             answer => Ok(answer?),
         }
     }
@@ -434,5 +448,17 @@ mod tests {
         let mut buffer = [1; 16];
         assert_eq!((file.length_bytes().unwrap(), file.read_at(&mut buffer, 0).unwrap()), (11, 11));
         assert_eq!(&buffer[..11], b"\0\0\0\0\0\0\0\0xyz");
+    }
+
+    #[test]
+    fn where_room_cannot_be_allocated_zeros_take_it_and_keep_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = RealFile { file: RealDisk::options().create(true).open(directory.path().join("a")).unwrap() };
+        file.write_at(b"xyz", 0).unwrap();
+        let length = (2 << 20) + 5;
+        file.extend_with_zeros(length).unwrap();
+        file.extend_with_zeros(7).unwrap();
+        let bytes = std::fs::read(directory.path().join("a")).unwrap();
+        assert_eq!((bytes.len() as u64, &bytes[..5]), (length, b"xyz\0\0".as_slice()));
     }
 }

@@ -252,10 +252,20 @@ pub(crate) fn record_bytes(payload_bytes: usize) -> usize {
     RECORD_HEADER_BYTES + payload_bytes.next_multiple_of(RECORD_ALIGN)
 }
 
+/// The largest payload of a record in segments of this length.
+pub(crate) fn payload_bytes_max(segment_bytes: u64) -> usize {
+    PAYLOAD_BYTES_MAX.min(block_payload_bytes_max(segment_bytes) - RECORD_HEADER_BYTES)
+}
+
 /// The largest payload of a block that still fits a segment of this length.
 pub(crate) fn block_payload_bytes_max(segment_bytes: u64) -> usize {
-    let room = usize::try_from(segment_bytes).unwrap_or(usize::MAX).min(BLOCK_BYTES_MAX + PAGE_BYTES) - PAGE_BYTES;
+    let room = usize::try_from(block_bytes_max(segment_bytes)).unwrap_or(usize::MAX);
     room - BLOCK_HEADER_BYTES - MAC_BYTES
+}
+
+/// The largest block that still fits a segment of this length.
+pub(crate) fn block_bytes_max(segment_bytes: u64) -> u64 {
+    segment_bytes.min((BLOCK_BYTES_MAX + PAGE_BYTES) as u64) - PAGE_BYTES as u64
 }
 
 fn padded(bytes: usize) -> usize {

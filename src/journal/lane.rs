@@ -7,7 +7,8 @@ use std::thread::Thread;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use crossbeam_utils::CachePadded;
 
-use crate::journal::frame::{Entry, PAYLOAD_BYTES_MAX};
+use crate::journal::frame::{Entry, PAYLOAD_BYTES_MAX, record_bytes};
+use crate::journal::pressure::{Pressure, PressureCell};
 
 /// What waits for a record to be durable. Runs on the commit thread, or at once where nothing is to be waited for; it
 /// must not block.
@@ -33,6 +34,11 @@ struct Sending {
     items: Option<Sender<Item>>,
     commit_thread: Option<Thread>,
     payload_bytes_max: usize,
+    /// Bytes of records that may have been sent and not be durable.
+    bytes_max: u64,
+    /// Bytes of all records that were sent.
+    sent_bytes: u64,
+    pressure: PressureCell,
 }
 
 /// What travels on a lane.
@@ -53,9 +59,31 @@ impl Lane {
     pub(crate) fn bounded(capacity: usize, payload_bytes_max: usize) -> (Self, LaneEnd) {
         let (sender, items) = crossbeam_channel::bounded(capacity);
         let durable = DurableSequence::new();
-        let end = LaneEnd { items, held_back: None, closed: false, sequence: RECOVERED, durable: durable.clone() };
-        let way = Way::Journal(Sending { items: Some(sender), commit_thread: None, payload_bytes_max });
+        let end = LaneEnd {
+            items,
+            held_back: None,
+            closed: false,
+            sequence: RECOVERED,
+            taken_bytes: 0,
+            durable: durable.clone(),
+        };
+        let way = Way::Journal(Sending {
+            items: Some(sender),
+            commit_thread: None,
+            payload_bytes_max,
+            bytes_max: u64::MAX,
+            sent_bytes: 0,
+            pressure: PressureCell::default(),
+        });
         (Self { way, appended: RECOVERED, durable }, end)
+    }
+
+    /// Bounds what may be on its way, and says where the pressure is to be read.
+    pub(crate) fn limit(&mut self, lane_bytes_max: u64, level: &PressureCell) {
+        if let Way::Journal(sending) = &mut self.way {
+            sending.bytes_max = lane_bytes_max;
+            sending.pressure = level.clone();
+        }
     }
 
     /// Names the thread that is woken after each send.
@@ -71,11 +99,25 @@ impl Lane {
         self.has_room_for(1)
     }
 
-    /// Whether `items` more appends and waiting replies fit.
+    /// Whether `items` more appends and waiting replies fit, by their number and by their bytes on the way to the disk.
     #[must_use]
     pub fn has_room_for(&self, items: usize) -> bool {
-        let Way::Journal(Sending { items: Some(sender), .. }) = &self.way else { return true };
-        sender.capacity().is_some_and(|capacity| sender.len().saturating_add(items) <= capacity)
+        let Way::Journal(sending) = &self.way else { return true };
+        let on_its_way = sending.sent_bytes.saturating_sub(self.durable.bytes());
+        let more = (items as u64).saturating_mul(record_bytes(sending.payload_bytes_max) as u64);
+        sending.items.as_ref().is_none_or(|sender| {
+            sender.capacity().is_some_and(|capacity| sender.len().saturating_add(items) <= capacity)
+        }) && on_its_way.saturating_add(more) <= sending.bytes_max
+    }
+
+    /// How near the journal is to the end of its disk space, which decides what may still be appended. Ask after
+    /// [`Lane::has_room`]: the room that a commit gives back is there only after the level that it leads to.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        match &self.way {
+            Way::Memory => Pressure::Normal,
+            Way::Journal(sending) => sending.pressure.value(),
+        }
     }
 
     /// The longest payload that [`Lane::append`] takes: [`PAYLOAD_BYTES_MAX`], less where segments are tiny.
@@ -98,12 +140,15 @@ impl Lane {
     pub fn append(&mut self, entry: Entry, reply: Option<Reply>) -> u64 {
         assert!(entry.payload.len() <= self.payload_bytes_max(), "a journal payload is too long");
         self.appended += 1;
-        match &self.way {
+        match &mut self.way {
             Way::Memory => {
-                self.durable.publish(self.appended);
+                self.durable.publish(self.appended, 0);
                 reply.into_iter().for_each(|reply| reply());
             }
-            Way::Journal(sending) => sending.send(Item::Append(entry, reply)),
+            Way::Journal(sending) => {
+                sending.sent_bytes += record_bytes(entry.payload.len()) as u64;
+                sending.send(Item::Append(entry, reply));
+            }
         }
         self.appended
     }
@@ -155,22 +200,36 @@ impl Drop for Sending {
 /// The last sequence of one lane that is durable. Cheap to clone; anyone may read it.
 #[derive(Clone, Debug)]
 pub struct DurableSequence {
-    value: Arc<CachePadded<AtomicU64>>,
+    progress: Arc<CachePadded<Progress>>,
+}
+
+/// What of a lane is durable. One thread writes it.
+#[derive(Debug)]
+struct Progress {
+    sequence: AtomicU64,
+    /// Bytes of its records, since the journal was opened.
+    bytes: AtomicU64,
 }
 
 impl DurableSequence {
     fn new() -> Self {
-        Self { value: Arc::new(CachePadded::new(AtomicU64::new(RECOVERED))) }
+        let (sequence, bytes) = (AtomicU64::new(RECOVERED), AtomicU64::new(0));
+        Self { progress: Arc::new(CachePadded::new(Progress { sequence, bytes })) }
     }
 
     /// The sequence now: one Acquire load.
     #[must_use]
     pub fn value(&self) -> u64 {
-        self.value.load(Ordering::Acquire)
+        self.progress.sequence.load(Ordering::Acquire)
     }
 
-    fn publish(&self, sequence: u64) {
-        self.value.store(sequence, Ordering::Release);
+    fn bytes(&self) -> u64 {
+        self.progress.bytes.load(Ordering::Acquire)
+    }
+
+    fn publish(&self, sequence: u64, bytes: u64) {
+        self.progress.bytes.store(bytes, Ordering::Release);
+        self.progress.sequence.store(sequence, Ordering::Release);
     }
 }
 
@@ -183,6 +242,8 @@ pub(crate) struct LaneEnd {
     closed: bool,
     /// Of the last record that was taken off.
     sequence: u64,
+    /// Bytes of all records that were taken off.
+    taken_bytes: u64,
     durable: DurableSequence,
 }
 
@@ -204,13 +265,14 @@ impl LaneEnd {
         self.held_back = Some(item);
     }
 
-    pub(crate) fn count_record(&mut self) {
+    pub(crate) fn count_record(&mut self, payload_bytes: usize) {
         self.sequence += 1;
+        self.taken_bytes += record_bytes(payload_bytes) as u64;
     }
 
     /// All that was taken off is durable.
     pub(crate) fn publish(&self) {
-        self.durable.publish(self.sequence);
+        self.durable.publish(self.sequence, self.taken_bytes);
     }
 
     /// Whether the last [`LaneEnd::take`] saw that nothing will come any more.
@@ -257,6 +319,36 @@ mod tests {
         lane.reply_when_durable(Box::new(|| {}));
         assert!(!lane.has_room());
         assert!(end.take().is_some() && lane.has_room());
+    }
+
+    #[test]
+    fn a_lane_has_room_while_its_bytes_on_the_way_leave_room_for_the_largest_record() {
+        let (mut lane, mut end) = Lane::bounded(100, 100);
+        let record = record_bytes(100) as u64;
+        lane.limit(3 * record, &PressureCell::default());
+        assert!(lane.has_room_for(3) && !lane.has_room_for(4));
+        lane.append(entry(1, &[0; 100]), None);
+        lane.append(entry(1, b"short"), None);
+        assert!(lane.has_room());
+        lane.append(entry(1, b"short"), None);
+        assert!(lane.has_room_for(1) && !lane.has_room_for(2));
+        lane.append(entry(1, &[0; 60]), None);
+        assert!(!lane.has_room());
+        while let Some(Item::Append(entry, _)) = end.take() {
+            end.count_record(entry.payload.len());
+        }
+        assert!(!lane.has_room(), "what was taken off is not durable yet");
+        end.publish();
+        assert!(lane.has_room_for(3));
+    }
+
+    #[test]
+    fn a_lane_tells_the_level_and_one_in_memory_knows_of_none() {
+        let level = PressureCell::default();
+        let (mut lane, _end) = Lane::bounded(1, 100);
+        lane.limit(1000, &level);
+        level.set(Pressure::RevocationsOnly);
+        assert_eq!((lane.pressure(), Lane::memory().pressure()), (Pressure::RevocationsOnly, Pressure::Normal));
     }
 
     #[test]

@@ -25,4 +25,12 @@ pub struct JournalMetrics {
     pub segments: Gauge,
     /// Bytes of the segment files, without the spare.
     pub journal_bytes: Gauge,
+    /// What the journal may use: [`crate::journal::Options::journal_bytes_max`].
+    pub budget_bytes: Gauge,
+    /// What it uses of it: whole segments, and of the active one what is written.
+    pub used_bytes: Gauge,
+    /// What is kept aside for revocations.
+    pub reserve_bytes: Gauge,
+    /// [`crate::journal::Pressure::number`] of the level that is in force.
+    pub pressure: Gauge,
 }

@@ -1,7 +1,8 @@
 //! The journal: an append-only log of opaque records, durable before it is acknowledged.
 //!
 //! Actors append through [`Lane`]s. One thread, `commit`, takes what has gathered, writes it as one block, syncs once,
-//! publishes what is durable and runs the replies. Another, `spare`, fills the next segment with zeros. Any failure of
+//! publishes what is durable and runs the replies. Another, `spare`, fills the next segment with zeros and keeps the
+//! reserve. Any failure of
 //! the log stops the process: a page that a failed sync marked clean may never reach the disk, so no later sync can be
 //! believed.
 //!
@@ -15,6 +16,7 @@
 //! | `wal-….torn` | bytes that a crash left unfinished, cut off and kept aside |
 //! | `snap-….snap` | a snapshot: see [`snapshot`] |
 //! | `spare.tmp`, `recovery.tmp`, `snapshot.tmp` | do not count yet; an open removes them |
+//! | `reserve-<number>.tmp` | segments that are kept aside, allocated and empty; an open keeps those of the right length |
 //!
 //! Everything is little-endian. Segments, blocks and the slots of `HEAD` begin on multiples of 4,096 bytes and are
 //! padded with zeros, so that no page which holds a durable byte is ever written again. A MAC is the first 16 bytes of
@@ -113,6 +115,26 @@
 //! An open copies the last segment's surviving blocks into `recovery.tmp` under the next epoch, syncs it, renames it and
 //! syncs the directory. From then on it supersedes all segments of lower epochs from its first LSN on, which are removed.
 //! A crash at any point leaves either the old segment or the new one in force, with the same records.
+//!
+//! # Disk budget
+//!
+//! All segments, the spare and the reserve stay within [`Options::journal_bytes_max`]. What is used, whole segments and the
+//! written part of the active one, decides the [`Pressure`]; actors ask for it before they change anything.
+//!
+//! | level | from | what stops |
+//! |---|---|---|
+//! | [`Pressure::Warned`] | 70 % | nothing |
+//! | [`Pressure::NoLongLived`] | 85 %; or the disk has no room for another segment | what begins something long-lived |
+//! | [`Pressure::RevocationsOnly`] | 95 %; or that, and a quarter of the active segment or the reserve is gone | all but revocation |
+//! | [`Pressure::Full`] | what is left may be on its way already | every append |
+//!
+//! The last 5 % are the reserve: whole segments, at least one, so that with small budgets the levels come sooner. A rotation
+//! takes the spare where it is whole, and a segment of the reserve where there is room for no other. Commits are 5 ms apart
+//! then. A disk that is full before the budget raises the level in time: a commit never asks the file system for room.
+//! The spare thread looks for room every second, and the level falls again by itself.
+//!
+//! An open writes a new segment before it removes the old one. On a full disk it takes a segment of the reserve for that;
+//! where the reserve is used up, space for one segment has to be freed before the journal opens.
 
 mod batch;
 mod block;
@@ -129,13 +151,16 @@ mod keys;
 mod lane;
 mod lsn;
 mod metrics;
+mod pressure;
 mod reader;
 mod recover;
+mod reserve;
 mod scan;
 mod segment;
 #[cfg(test)]
 pub(crate) mod sim;
 pub mod snapshot;
+mod space;
 mod spare;
 mod survey;
 mod threads;
@@ -148,10 +173,11 @@ use crate::clock::Clock;
 use crate::journal::batch::Batch;
 use crate::journal::catalog::Catalog;
 use crate::journal::commit::Committer;
-use crate::journal::frame::{PAGE_BYTES, RECORD_HEADER_BYTES, block_payload_bytes_max};
+use crate::journal::frame::{PAGE_BYTES, block_payload_bytes_max, payload_bytes_max};
 use crate::journal::reader::Shared;
 use crate::journal::recover::Ground;
 use crate::journal::snapshot::SnapshotStore;
+use crate::journal::space::{Budget, Space};
 use crate::journal::spare::Spare;
 use crate::journal::threads::FatalHook;
 
@@ -163,6 +189,7 @@ pub use crate::journal::keys::JournalKeys;
 pub use crate::journal::lane::{DurableSequence, Lane, Reply};
 pub use crate::journal::lsn::Lsn;
 pub use crate::journal::metrics::JournalMetrics;
+pub use crate::journal::pressure::Pressure;
 pub use crate::journal::reader::JournalReader;
 pub use crate::journal::recover::{Opening, Recovered};
 pub use crate::journal::survey::TornTail;
@@ -174,6 +201,9 @@ pub struct Options {
     /// Length of a new segment: a multiple of 4,096. Default 64 MiB, minimum 1 MiB (tests go down to 64 KiB, where a
     /// payload must be shorter: [`Lane::payload_bytes_max`]).
     pub segment_bytes: u64,
+    /// What the journal may take of the disk, its reserve included. Default 16 GiB, minimum four segments. Files that a
+    /// crash has left (`.torn`) and `HEAD` are not counted, nor is the copy that an open makes of the last segment.
+    pub journal_bytes_max: u64,
     /// Key of the MACs.
     pub keys: JournalKeys,
     /// How many [`Lane`]s there are, one for each actor that appends. Minimum 1.
@@ -189,17 +219,24 @@ impl Options {
     /// Options with defaults for the rest.
     #[must_use]
     pub fn new(keys: JournalKeys, lanes: usize, lane_capacity: usize) -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, keys, lanes, lane_capacity, confirmed_lsn: None }
+        Self {
+            segment_bytes: SEGMENT_BYTES,
+            journal_bytes_max: JOURNAL_BYTES_MAX,
+            keys,
+            lanes,
+            lane_capacity,
+            confirmed_lsn: None,
+        }
     }
 
-    fn check(&self) -> Result<(), JournalError> {
+    fn check(&self) -> Result<Budget, JournalError> {
         if self.segment_bytes < SEGMENT_BYTES_MIN || !self.segment_bytes.is_multiple_of(PAGE_BYTES as u64) {
             return Err(JournalError::Options("segment_bytes must be a multiple of 4096, and not below 65536"));
         }
         if self.lanes == 0 || self.lane_capacity == 0 {
             return Err(JournalError::Options("lanes and lane_capacity must not be zero"));
         }
-        Ok(())
+        Budget::new(self).ok_or(JournalError::Options("journal_bytes_max is too small for so many shards: raise it"))
     }
 }
 
@@ -287,13 +324,12 @@ impl Opening {
     ) -> Result<(Committer, Vec<Lane>, Recovered), JournalError> {
         let ground = self.replay(&clock, visit)?;
         let Ground { directory, options, .. } = ground;
-        let block_payload_bytes_max = block_payload_bytes_max(options.segment_bytes);
-        let payload_bytes_max = PAYLOAD_BYTES_MAX.min(block_payload_bytes_max - RECORD_HEADER_BYTES);
-        let (lanes, ends) = (0..options.lanes)
-            .map(|_| Lane::bounded(options.lane_capacity, payload_bytes_max))
+        let budget = options.check()?;
+        let (mut lanes, ends) = (0..options.lanes)
+            .map(|_| Lane::bounded(options.lane_capacity, payload_bytes_max(options.segment_bytes)))
             .collect::<(Vec<_>, Vec<_>)>();
         let shared = Arc::new(Shared {
-            directory: directory.clone(),
+            directory,
             keys: options.keys,
             catalog: Catalog::default(),
             instance: ground.head.latest().instance,
@@ -305,19 +341,21 @@ impl Opening {
             written_bytes: AtomicU64::new(ground.recovered.bytes),
             tail_from_bytes: AtomicU64::new(0),
             metrics: Arc::default(),
+            space: Space::new(budget),
         });
+        lanes.iter_mut().for_each(|lane| lane.limit(budget.lane_bytes_max, &shared.space.pressure));
         ground.segments.into_iter().for_each(|segment| shared.catalog.push(segment));
-        shared.catalog.measure(&shared.metrics);
+        let spare = Spare::prepare(Arc::clone(&shared), options.segment_bytes)?;
         shared.metrics.durable_lsn.set(ground.recovered.last_lsn.value());
         let committer = Committer {
             shared,
             clock,
             lanes: ends,
-            batch: Batch::new(block_payload_bytes_max),
+            batch: Batch::new(block_payload_bytes_max(options.segment_bytes)),
             // The clock was raised to all that the journal had seen before the header was written.
             high_water: ground.active.entry.header.created_at,
             active: ground.active,
-            spare: Arc::new(Mutex::new(Spare::new(directory, options.segment_bytes))),
+            spare: Arc::new(Mutex::new(spare)),
             spare_wanted: None,
             unmarked_since: None,
             failed: false,
@@ -364,5 +402,6 @@ impl Journal {
     }
 }
 
+const JOURNAL_BYTES_MAX: u64 = 16 << 30;
 const SEGMENT_BYTES: u64 = 64 << 20;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;

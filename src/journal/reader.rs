@@ -14,6 +14,7 @@ use crate::journal::metrics::JournalMetrics;
 use crate::journal::scan::Cursor;
 use crate::journal::segment::Instance;
 use crate::journal::snapshot::Kept;
+use crate::journal::space::Space;
 
 /// What the commit thread shares with readers.
 pub(crate) struct Shared {
@@ -36,6 +37,14 @@ pub(crate) struct Shared {
     /// What `written_bytes` was when the newest snapshot began.
     pub(crate) tail_from_bytes: AtomicU64,
     pub(crate) metrics: Arc<JournalMetrics>,
+    pub(crate) space: Space,
+}
+
+impl Shared {
+    /// Measures the journal and publishes the level that follows. To be called whenever there are more or fewer segments.
+    pub(crate) fn measure(&self) {
+        self.space.measure(&self.catalog, &self.metrics);
+    }
 }
 
 impl Shared {

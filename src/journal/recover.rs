@@ -16,6 +16,7 @@ use crate::journal::frame::{BlockBuffer, BlockPlace, PAGE_BYTES};
 use crate::journal::head::{HEAD, HEAD_TMP, HeadFile};
 use crate::journal::keys::JournalKeys;
 use crate::journal::lsn::Lsn;
+use crate::journal::reserve;
 use crate::journal::scan::{Found, Waypoint};
 use crate::journal::segment::{Instance, SegmentHeader, SegmentName};
 use crate::journal::snapshot::{Kept, SNAPSHOT_TMP, Section, SnapshotExtent, SnapshotName, read_snapshot};
@@ -135,7 +136,7 @@ impl Opening {
 
     /// Verifies the journal, hands every durable block that has records which the loaded snapshot lacks to `visit`, in LSN
     /// order, cuts off a torn tail, and begins a new epoch.
-    pub(crate) fn replay(mut self, clock: &Clock, visit: &mut dyn FnMut(Arc<Block>)) -> Result<Ground, JournalError> {
+    pub(crate) fn replay(self, clock: &Clock, visit: &mut dyn FnMut(Arc<Block>)) -> Result<Ground, JournalError> {
         let from = self.replay_from()?;
         if self.loaded.is_none() {
             self.progress.expect_bytes(self.tail_bytes(Lsn::ZERO));
@@ -155,11 +156,17 @@ impl Opening {
         let mut mover = TailMover { directory: &self.directory, options: &self.options, head: self.head, last_lsn };
         let torn = tail.as_ref().and_then(|tail| tail.torn.clone());
         if let (Some(tail), Some(torn)) = (&tail, &torn) {
-            mover.keep_torn_bytes(tail, torn)?;
+            mover.keep_torn_bytes(tail, torn).or_else(|error| mover.do_without(torn, error))?;
+        }
+        // What a crashed open has left goes before the new segment is made, for the disk may be full; but not before the name
+        // of what takes its place is durable.
+        if !self.superseded.is_empty() {
+            self.directory.sync()?;
+            remove_all(&self.directory, self.superseded.iter())?;
         }
         let active = mover.begin_epoch(tail.as_ref(), clock)?;
-        let replaced = tail.iter().map(|tail| tail.segment.file.name().to_owned());
-        remove_all(&self.directory, self.superseded.drain(..).chain(replaced).collect::<Vec<_>>().iter())?;
+        let replaced = tail.as_ref().map(|tail| tail.segment.file.name().to_owned());
+        remove_all(&self.directory, replaced.iter())?;
         set_aside(&self.directory, &self.damaged)?;
         self.directory.sync()?;
         entries.push(Arc::clone(&active.entry));
@@ -290,13 +297,22 @@ impl TailMover<'_> {
         kept.sync_data()
     }
 
+    /// The bytes were never acknowledged: for want of room they are given up rather than the start.
+    fn do_without(&self, torn: &TornTail, error: JournalError) -> Result<(), JournalError> {
+        if !error.is_disk_full() {
+            return Err(error);
+        }
+        tracing::warn!(file = %torn.kept_as, "the disk is full, so the bytes that a crash left unfinished are not kept");
+        let is_there = self.directory.list()?.contains(&torn.kept_as);
+        if is_there { self.directory.remove(&torn.kept_as) } else { Ok(()) }
+    }
+
     /// The new segment counts once it is whole on disk and the directory holds its name; then `HEAD` knows of it.
     fn begin_epoch(&mut self, tail: Option<&Tail<'_>>, clock: &Clock) -> Result<Active, JournalError> {
         let header = self.header(tail, clock);
         let needed_bytes = tail.map(|tail| tail.end.offset).unwrap_or_default();
         let length_bytes = self.options.segment_bytes.max(needed_bytes);
-        let file = self.directory.create(RECOVERY)?;
-        file.allocate(length_bytes)?;
+        let file = self.new_file(length_bytes)?;
         let (page, mac) = header.to_page(&self.options.keys);
         file.write_at(&page, 0)?;
         let mut end = Waypoint { lsn: header.first_lsn, offset: PAGE_BYTES as u64, previous: mac };
@@ -309,6 +325,18 @@ impl TailMover<'_> {
         let file = self.directory.publish(file, header.name().to_string())?;
         self.head.write(header.epoch, self.last_lsn, header.segment_id, &self.options.keys)?;
         Ok(Active { file, entry, end })
+    }
+
+    /// Where the disk is full, a segment of the reserve does, until the old tail is removed.
+    fn new_file(&self, length_bytes: u64) -> Result<NamedFile, JournalError> {
+        let allocated = self.directory.create(RECOVERY).and_then(|file| file.allocate(length_bytes).map(|()| file));
+        match allocated {
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!("the disk is full: the journal is opened on a segment of its reserve; free some space");
+                reserve::take_as(self.directory, RECOVERY, length_bytes)?.ok_or(error)
+            }
+            outcome => outcome,
+        }
     }
 
     fn header(&self, tail: Option<&Tail<'_>>, clock: &Clock) -> SegmentHeader {
@@ -427,10 +455,26 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_gives_up_torn_bytes_rather_than_the_start() {
+        let disk = last_not_acknowledged();
+        let name = disk.segments()[0].clone();
+        disk.change(&name, |bytes| bytes[block_offset(2) + 100] ^= 1);
+        disk.put("reserve-01.tmp", vec![0; 64 << 10]);
+        disk.set_capacity(Some(0));
+        let rig = Rig::open(&disk).unwrap();
+        assert_eq!((rig.payloads().len(), rig.recovered.torn.is_some()), (2, true));
+        assert!(!disk.names().iter().any(|name| name.ends_with(".torn")));
+    }
+
+    #[test]
     fn segments_may_change_their_length_between_opens() {
         let disk = many_segments(40);
         for segment_bytes in [1 << 20, 64 << 10, 128 << 10] {
-            let mut rig = Rig::open_with(&disk.synced(), Options { segment_bytes, ..options(1) }).unwrap();
+            let mut rig = Rig::open_with(
+                &disk.synced(),
+                Options { segment_bytes, journal_bytes_max: 20 * segment_bytes, ..options(1) },
+            )
+            .unwrap();
             for number in 40..80 {
                 rig.commit_one(&[number; 3000]);
             }

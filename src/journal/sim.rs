@@ -250,7 +250,7 @@ impl State {
     fn reserve(&self, more_bytes: usize) -> io::Result<()> {
         let used: usize = self.names.values().map(|file| self.files[*file].now.len()).sum();
         match self.capacity_bytes {
-            Some(capacity) if used + more_bytes > capacity => Err(io::ErrorKind::StorageFull.into()),
+            Some(capacity) if more_bytes > 0 && used + more_bytes > capacity => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }
     }
@@ -489,7 +489,7 @@ pub(crate) fn keys() -> JournalKeys {
 }
 
 pub(crate) fn options(lanes: usize) -> Options {
-    Options { segment_bytes: 64 << 10, ..Options::new(keys(), lanes, 64) }
+    Options { segment_bytes: 64 << 10, journal_bytes_max: 20 * (64 << 10), ..Options::new(keys(), lanes, 64) }
 }
 
 /// Three acknowledged blocks of one record each, and no word from anyone that the third is durable.

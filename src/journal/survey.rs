@@ -23,7 +23,7 @@ pub struct TornTail {
     pub bytes: u64,
     /// The record that was due there; its number is given out again.
     pub lsn: Lsn,
-    /// The file that they are kept in.
+    /// The file that they are kept in, unless the disk is full.
     pub kept_as: String,
     /// Why the first of them did not verify.
     pub defect: Defect,

@@ -69,7 +69,8 @@ fn run(committer: &mut Committer) -> Result<(), JournalError> {
             CommitOutcome::Closed => return Ok(()),
             // A send wakes even a thread that is only about to park.
             CommitOutcome::Idle(wait) => thread::park_timeout(wait),
-            CommitOutcome::Committed(_) | CommitOutcome::Replied | CommitOutcome::Marked => {}
+            CommitOutcome::Committed(_) => committer.pause().into_iter().for_each(thread::sleep),
+            CommitOutcome::Replied | CommitOutcome::Marked => {}
         }
         // Whoever shares this core may have more for the next batch at hand. On a core of its own this costs nothing.
         thread::yield_now();
@@ -150,7 +151,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let reopen = |visit: &mut dyn FnMut(Arc<Block>)| {
             let disk = Arc::new(RealDisk::new(directory.path()).unwrap());
-            let options = Options { segment_bytes: 256 << 10, ..Options::new(keys(), 3, 16) };
+            let options =
+                Options { segment_bytes: 256 << 10, journal_bytes_max: 8 << 20, ..Options::new(keys(), 3, 16) };
             open(disk, options, Arc::new(Clock::system()), visit).unwrap()
         };
         let opened = reopen(&mut |_| {});

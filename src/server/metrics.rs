@@ -142,6 +142,10 @@ fn journal_families(journal: &JournalMetrics) -> Vec<Family> {
         family("journal_durable_lsn", "The last durable record", None, gauge(journal.durable_lsn.value())),
         family("journal_segments", "Segments on disk", None, gauge(journal.segments.value())),
         family("journal_size", "Journal on disk", Some(Unit::Bytes), gauge(journal.journal_bytes.value())),
+        family("journal_budget", "What the journal may use", Some(Unit::Bytes), gauge(journal.budget_bytes.value())),
+        family("journal_used", "What it uses of its budget", Some(Unit::Bytes), gauge(journal.used_bytes.value())),
+        family("journal_reserve", "Kept for revocations", Some(Unit::Bytes), gauge(journal.reserve_bytes.value())),
+        family("journal_pressure", PRESSURE_HELP, None, gauge(journal.pressure.value())),
     ]
 }
 
@@ -169,6 +173,8 @@ fn snapshot_families(snapshots: &SnapshotMetrics) -> Vec<Family> {
         ),
     ]
 }
+
+const PRESSURE_HELP: &str = "0 normal, 1 warned, 2 no registrations, 3 revocations only, 4 full: nothing is written";
 
 const fn family(name: &'static str, help: &'static str, unit: Option<Unit>, points: Points) -> Family {
     Family { name, help, unit, points }

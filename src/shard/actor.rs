@@ -10,7 +10,7 @@ use actix::{Actor, AsyncContext as _, Context, Handler};
 use rkyv::util::AlignedVec;
 
 use crate::clock::{Clock, UnixTime};
-use crate::journal::{self, Entry, Lane};
+use crate::journal::{self, Entry, Lane, Pressure};
 use crate::shard::message::{Issue, IssueToken, Rebuilt, Reply, Revoke, RevokeToken, Settle, ShardMessage, Tick};
 use crate::shard::recovery::Rebuild;
 use crate::shard::{ShardError, ShardView};
@@ -23,7 +23,7 @@ use crate::token::state::{NewToken, ShardState};
 pub struct Shard {
     /// `None` while the shard is being rebuilt.
     state: Option<ShardState>,
-    lane: Lane,
+    pub(super) lane: Lane,
     view: Arc<ShardView>,
     clock: Arc<Clock>,
     early_answers: Option<EarlyAnswers>,
@@ -75,7 +75,7 @@ impl Shard {
     }
 
     fn issue(&mut self, token: &IssueToken, partition: Partition, reply: Reply) -> Result<(), Refusal> {
-        let (state, payload) = match self.ready(|| encode_issued_token(token)) {
+        let (state, payload) = match self.ready(Pressure::RevocationsOnly, || encode_issued_token(token)) {
             Ok(ready) => ready,
             Err(error) => return Err(Refusal::at_once(error, reply)),
         };
@@ -100,7 +100,7 @@ impl Shard {
     fn revoke(&mut self, token: &RevokeToken, reply: Reply) -> Result<(), Refusal> {
         let digest = token.reference.digest;
         let sequence = self.lane.appended() + 1;
-        let (state, payload) = match self.ready(|| encode_revoked(digest)) {
+        let (state, payload) = match self.ready(Pressure::Full, || encode_revoked(digest)) {
             Ok(ready) => ready,
             Err(error) => return Err(Refusal::at_once(error, reply)),
         };
@@ -133,14 +133,19 @@ impl Shard {
         })
     }
 
-    /// The state and the encoded record, if there is a state, and room for the record.
+    /// The state and the encoded record, if there is a state, and room for the record: on the lane, and on the disk as long
+    /// as the pressure is below `refused_from`.
     fn ready(
         &mut self,
+        refused_from: Pressure,
         encode: impl FnOnce() -> Result<AlignedVec, rkyv::rancor::Error>,
     ) -> Result<(&mut ShardState, AlignedVec), ShardError> {
         let state = self.state.as_mut().ok_or(ShardError::Unavailable)?;
         if !self.lane.has_room() {
             return Err(ShardError::Busy);
+        }
+        if self.lane.pressure() >= refused_from {
+            return Err(ShardError::NoDiskSpace);
         }
         let payload = encode().map_err(|_| ShardError::Busy)?;
         Ok((state, payload))

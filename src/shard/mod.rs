@@ -63,6 +63,9 @@ pub enum ShardError {
     /// Its mailbox or its lane to the journal is full; nothing was changed.
     #[error("the shard has too much to do")]
     Busy,
+    /// The journal has too little room left for this; nothing was changed.
+    #[error("the journal is near its disk budget, or its disk is full, so this is refused until there is room again")]
+    NoDiskSpace,
     /// It is being rebuilt from the journal, or stopping.
     #[error("the shard is being rebuilt")]
     Unavailable,
@@ -172,7 +175,8 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// [`ShardError::Busy`] or [`ShardError::Unavailable`]; the token is then not acknowledged.
+    /// [`ShardError::Busy`], [`ShardError::NoDiskSpace`] or [`ShardError::Unavailable`]; the token is then not
+    /// acknowledged.
     pub async fn issue(&self, token: IssueToken) -> Result<(), ShardError> {
         let partition = self.router.partition_of(token.reference.routing_id);
         self.shard(partition)?.ask(|reply| message::Issue { token, partition, reply }).await
@@ -183,7 +187,8 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// [`ShardError::NotOwner`], [`ShardError::Busy`] or [`ShardError::Unavailable`]; the token is then as it was.
+    /// [`ShardError::NotOwner`], [`ShardError::Busy`], [`ShardError::NoDiskSpace`] when the journal has no room even for
+    /// this, or [`ShardError::Unavailable`]; the token is then as it was.
     pub async fn revoke(&self, reference: TokenReference, caller: &ClientId, now: UnixTime) -> Result<(), ShardError> {
         let shard = self.shard_of(reference.routing_id)?;
         // Garbage never reaches the actor. What a reader sees as gone is durably so.

@@ -169,7 +169,7 @@ fn client_payloads(data_dir: &Path) -> Vec<Vec<u8>> {
     let disk = Arc::new(RealDisk::new(data_dir.to_owned()).unwrap());
     let clock = Arc::new(Clock::on(Box::new(ManualTime::new(UnixTime::from_seconds(START_SECONDS)))));
     let mut payloads = Vec::new();
-    journal::open(disk, Options::new(keys, 1, 1), clock, &mut |block| {
+    journal::open(disk, Options { journal_bytes_max: 256 << 20, ..Options::new(keys, 1, 1) }, clock, &mut |block| {
         payloads.extend(block.records().filter(|record| record.kind < 16).map(|record| record.payload.to_vec()));
     })
     .unwrap();

@@ -227,6 +227,8 @@ fn config(directory: &Directory) -> Config {
     config.shards.count = 2;
     config.storage.data_dir = data_dir(directory.path());
     config.storage.durability = Durability::Memory;
+    // What is set aside for revocations is one segment then.
+    config.storage.journal_bytes_max = 256 << 20;
     config.storage.master_key = Some(MasterKey::from_bytes([7; MasterKey::BYTES]));
     let Credentials { id, secret } = admin();
     config.bootstrap_client = BootstrapClient::parse(&format!("{id}:{secret}"));

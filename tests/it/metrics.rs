@@ -188,6 +188,11 @@ fn the_journal_tells_how_much_it_writes_and_how_long_that_takes() {
     }
     assert!(after.sum("tessera_journal_batch_records_sum", &[]) >= 12.0);
     assert!(after.has("tessera_journal_segments") && after.has("tessera_journal_size_bytes"));
+    let used = |scrape: &Scrape| scrape.sum("tessera_journal_used_bytes", &[]);
+    assert_eq!(used(&after) - used(&before), bytes, "what is written is used");
+    assert_eq!(after.sum("tessera_journal_budget_bytes", &[]), 256.0 * 1024.0 * 1024.0);
+    assert_eq!(after.sum("tessera_journal_reserve_bytes", &[]), 64.0 * 1024.0 * 1024.0);
+    assert!(after.has("tessera_journal_pressure") && after.sum("tessera_journal_pressure", &[]) == 0.0);
     assert!(
         !scrape(&TestServer::start()).text.contains("tessera_journal"),
         "without a journal there is none to tell of"

@@ -3,6 +3,7 @@
 mod crash;
 mod directory;
 mod first_start;
+mod full_disk;
 mod journal_tools;
 mod load;
 mod program;

@@ -129,7 +129,7 @@ impl SnapshotStore {
         for name in &retired {
             shared.remove_or_warn(name);
         }
-        shared.catalog.measure(&shared.metrics);
+        shared.measure();
         Ok(retired.len())
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot::Receiver;
 use super::*;
 use crate::client::registry::ClientRegistry;
 use crate::journal::sim::{Random, Rig, SimDisk, options};
-use crate::journal::{Lane, open_without_threads};
+use crate::journal::{Lane, Pressure, open_without_threads};
 use crate::shard::message::{Issue, Revoke};
 use crate::shard::recovery::Recovery;
 use crate::token::state::ShardState;
@@ -176,6 +176,34 @@ fn a_full_lane_refuses_at_once_and_changes_nothing() {
         desk.commit();
         assert_eq!((told(&mut again), desk.is_active(0)), (DONE, false));
     }
+}
+
+#[test]
+fn without_room_on_the_disk_issue_is_refused_and_revocation_goes_on_until_there_is_none_at_all() {
+    let refused = Some(Err(ShardError::NoDiskSpace));
+    let mut desk = Desk::new(None);
+    desk.issued(1);
+    // The next commit measures, and finds that there is room after all.
+    let level = desk.rig.committer.shared.space.pressure.clone();
+    for (pressure, issue, revocation) in [
+        (Pressure::NoLongLived, PENDING, PENDING),
+        (Pressure::RevocationsOnly, refused, PENDING),
+        (Pressure::Full, refused, refused),
+    ] {
+        let number = 10 + u64::from(pressure.number());
+        desk.issued(number);
+        level.set(pressure);
+        let appended = desk.shard.lane.appended();
+        let mut answers = [desk.issue(100 + number), desk.revoke(number)];
+        assert_eq!(answers.each_mut().map(told), [issue, revocation], "{pressure}");
+        let accepted = [issue, revocation].iter().filter(|answer| **answer == PENDING).count() as u64;
+        assert_eq!(desk.shard.lane.appended(), appended + accepted);
+        assert!(desk.is_active(1) && desk.is_active(number), "reading goes on, and nothing is changed yet");
+        desk.commit();
+        assert_eq!((desk.is_active(100 + number), desk.is_active(number)), (issue == PENDING, revocation != PENDING));
+    }
+    level.set(Pressure::Normal);
+    assert_eq!(told(&mut desk.issue(2)), PENDING, "it works again once there is room");
 }
 
 /// Issues and revokes at random, and cuts the power at a random operation of the disk, which keeps, drops or tears what was

@@ -174,7 +174,8 @@ impl House {
         let mut recovery = Recovery::begin(&router, shards, 2, &issuer, &registry, START.as_seconds_u32());
         let gate = Arc::new(Gate::default());
         let disk = GatedDisk { disk: RealDisk::new(directory).unwrap(), gate: Arc::clone(&gate) };
-        let options = Options { segment_bytes: 256 << 10, ..Options::new(keys(), shards, 1024) };
+        let options =
+            Options { segment_bytes: 256 << 10, journal_bytes_max: 8 << 20, ..Options::new(keys(), shards, 1024) };
         let Opened { journal, lanes, .. } =
             crate::journal::open(Arc::new(disk), options, Arc::clone(&clock), &mut |block| recovery.apply(block))
                 .unwrap();

@@ -8,14 +8,14 @@ use std::process::Command;
 use super::program::{Home, Program, admin};
 
 /// Every file of the working directory and what is below it, with its mode and the hash of its content, but for the spare
-/// segment: it holds nothing, and every start removes it.
+/// segment and the reserve: they hold nothing.
 fn files(home: &Home) -> BTreeMap<String, (u32, blake3::Hash)> {
     let mut files = BTreeMap::new();
     let mut directories = vec![home.path().to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
-            if path.ends_with("spare.tmp") {
+            if path.extension().is_some_and(|extension| extension == "tmp") {
                 continue;
             }
             let metadata = path.symlink_metadata().unwrap();

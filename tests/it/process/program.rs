@@ -1,5 +1,6 @@
 //! A process of the program, in a directory of its own.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tessera::config::secret::MasterKey;
+use tessera::journal::JournalKeys;
+use tessera::signing::derivation::DerivedKeys;
 
 use crate::http::{Answer, Connection, Credentials, Request};
 
@@ -39,6 +43,13 @@ impl Home {
         self.path().join("tessera-data.key")
     }
 
+    /// The keys of the journal that a server has left.
+    pub(super) fn journal_keys(&self) -> JournalKeys {
+        let key = MasterKey::parse(fs::read_to_string(self.key_file()).unwrap().trim()).unwrap();
+        let keys = DerivedKeys::of(key.as_bytes());
+        JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id }
+    }
+
     /// The program with these arguments, and with nothing of the environment of the tests.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
@@ -62,6 +73,8 @@ impl Home {
         let Credentials { id, secret } = admin();
         let mut command = self.command(&["--listen", &address.to_string()]);
         command.args(arguments).env("TESSERA_BOOTSTRAP_CLIENT", format!("{id}:{secret}"));
+        // What is set aside for revocations is one segment then.
+        command.env("TESSERA_JOURNAL_BYTES_MAX", "256MiB");
         command
     }
 }

@@ -1,6 +1,5 @@
 //! Nobody is answered before the whole journal is read: a revocation may be in its last record.
 
-use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +9,9 @@ use std::time::Duration;
 use ring::rand::SystemRandom;
 use tessera::client::id::ClientId;
 use tessera::clock::Clock;
-use tessera::config::secret::MasterKey;
-use tessera::journal::{self, Entry, JournalKeys, Options, RealDisk};
+use tessera::journal::{self, Entry, Options, RealDisk};
 use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
-use tessera::signing::derivation::DerivedKeys;
 use tessera::token::access_token::{AccessToken, TokenReference};
 use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
 use tessera::token::grant::GrantTerms;
@@ -27,12 +24,15 @@ const FILLERS: usize = 200_000;
 
 /// Appends to the journal that a server has left: many tokens, and in the end the revocations of these.
 fn append(home: &Home, revoked: &[String]) {
-    let key = MasterKey::parse(fs::read_to_string(home.key_file()).unwrap().trim()).unwrap();
-    let keys = DerivedKeys::of(key.as_bytes());
-    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
     let (disk, clock) = (Arc::new(RealDisk::new(home.data_dir()).unwrap()), Arc::new(Clock::system()));
     let now = clock.now().as_seconds_u32();
-    let mut opened = journal::open(disk, Options::new(keys, 1, 8192), clock, &mut |_| {}).unwrap();
+    let mut opened = journal::open(
+        disk,
+        Options { journal_bytes_max: 256 << 20, ..Options::new(home.journal_keys(), 1, 8192) },
+        clock,
+        &mut |_| {},
+    )
+    .unwrap();
     let terms = GrantTerms {
         client_id: ClientId::parse("filler").unwrap(),
         client_generation: 0,

@@ -16,7 +16,7 @@ use crate::client::registry::ClientRegistry;
 use crate::client::secret::ClientSecret;
 use crate::clock::ManualTime;
 use crate::journal::commit::{CommitOutcome, Committer};
-use crate::journal::sim::keys;
+use crate::journal::sim::{keys, options};
 use crate::journal::snapshot::{SectionContent, SnapshotStore, SnapshotWriter, restore};
 use crate::journal::{JournalError, JournalReader, Lane, Opening, Options};
 use crate::shard::message::{Issue, Revoke, Settle};
@@ -73,7 +73,6 @@ struct Taking {
 }
 
 const CLIENTS: usize = 3;
-const SEGMENT_BYTES: u64 = 64 << 10;
 
 impl Machine {
     pub(super) fn new(random: &mut Random) -> Self {
@@ -197,7 +196,7 @@ impl Machine {
             25 => self.change_client(random),
             26 => match random.below(16) {
                 0 => self.back_up_and_restore()?,
-                1 => self.burst(random)?,
+                1..4 => self.burst(random)?,
                 _ => self.commit()?,
             },
             _ => self.disk.set_capacity(None),
@@ -211,6 +210,11 @@ impl Machine {
             self.issue(random);
             self.commit()?;
             self.prepare_spare()?;
+            match random.below(4) {
+                0 => self.write_behind(random),
+                1 | 2 => self.go_on_with_snapshot()?,
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -337,6 +341,7 @@ impl Machine {
         let Some(process) = &self.process else { return };
         match random.below(4) {
             0 => {
+                self.database.copy(&process.reader);
                 process.store.confirm(self.database.flush());
                 self.tally.confirmations += 1;
             }
@@ -480,11 +485,7 @@ impl Process {
         let clock = clock_on(time);
         let shards = index(shards);
         let confirmed = database.confirmed();
-        let options = Options {
-            segment_bytes: SEGMENT_BYTES,
-            confirmed_lsn: Some(confirmed),
-            ..Options::new(keys(), shards + 1, 64)
-        };
+        let options = Options { confirmed_lsn: Some(confirmed), ..options(shards + 1) };
         let router = Router::new([3; 16], shards);
         let mut opening = Opening::begin(Arc::new(disk.clone()), options, Arc::default())?;
         let mut recovery = Recovering::new(&router, shards, &clock);
