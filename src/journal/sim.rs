@@ -177,7 +177,7 @@ impl Content {
     fn crashed(&self, choose: &mut dyn FnMut(u64) -> u64) -> Self {
         let mut bytes = self.durable.clone();
         if choose(2) == 1 {
-            bytes.resize(self.now.len(), 0);
+            lengthen(&mut bytes, self.now.len());
         }
         for page in &self.dirty_pages {
             let fate = choose(3);
@@ -194,7 +194,7 @@ impl Content {
 
     fn write(&mut self, bytes: &[u8], offset: usize) {
         let end = offset + bytes.len();
-        self.now.resize(self.now.len().max(end), 0);
+        lengthen(&mut self.now, end);
         self.now[offset..end].copy_from_slice(bytes);
         self.dirty_pages.extend(offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES));
     }
@@ -207,12 +207,17 @@ impl Content {
     }
 
     fn sync(&mut self) {
-        self.durable.resize(self.now.len(), 0);
+        lengthen(&mut self.durable, self.now.len());
         for page in std::mem::take(&mut self.dirty_pages) {
             let (start, end) = (page * PAGE_BYTES, ((page + 1) * PAGE_BYTES).min(self.now.len()));
             self.durable[start..end].copy_from_slice(&self.now[start..end]);
         }
     }
+}
+
+/// `Vec::resize` with zeros, which without optimisation goes byte by byte. Never shortens.
+fn lengthen(bytes: &mut Vec<u8>, length: usize) {
+    bytes.append(&mut vec![0; length.saturating_sub(bytes.len())]);
 }
 
 impl State {
@@ -364,7 +369,7 @@ impl DiskFile for SimFile {
         let length = usize::try_from(length_bytes).unwrap();
         state.reserve(length.saturating_sub(state.files[self.file].now.len()))?;
         let outcome = state.operate();
-        state.files[self.file].now.resize(length, 0);
+        lengthen(&mut state.files[self.file].now, length);
         outcome
     }
 
