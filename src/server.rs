@@ -181,6 +181,7 @@ impl Server {
                 store: journal.snapshots(),
                 clock: Arc::clone(&clock),
                 tail_bytes_min: SNAPSHOT_TAIL_BYTES_MIN,
+                tail_bytes_max: config.storage.journal_bytes_max / 5,
             })
         });
         let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &ground.registry, &clients.actor).await?;

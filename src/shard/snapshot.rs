@@ -45,8 +45,10 @@ pub struct SnapshotParts {
     pub store: SnapshotStore,
     /// The time.
     pub clock: Arc<Clock>,
-    /// A snapshot is taken when a restart would read more of the journal than this, and than half of the last snapshot.
+    /// A snapshot is taken when a restart would read more of the journal than this, and than half of the last snapshot;
     pub tail_bytes_min: u64,
+    /// or more than this, whatever there is: the journal keeps the tails of two snapshots, and its budget must bear them.
+    pub tail_bytes_max: u64,
 }
 
 /// Asks for snapshots and backups. Cheap to clone.
@@ -207,8 +209,8 @@ impl Taker {
     }
 
     fn take_when_due(&mut self) {
-        let SnapshotParts { store, clock, tail_bytes_min, .. } = &self.parts;
-        let due_bytes = (*tail_bytes_min).max(store.newest_bytes() / 2);
+        let SnapshotParts { store, clock, tail_bytes_min, tail_bytes_max, .. } = &self.parts;
+        let due_bytes = (*tail_bytes_min).max(store.newest_bytes() / 2).min(*tail_bytes_max);
         if store.tail_bytes() > due_bytes && clock.monotonic() >= self.not_before {
             // Logged where it failed.
             let _ = self.take();

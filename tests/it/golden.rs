@@ -15,9 +15,12 @@ use tessera::journal::{self, JournalKeys, Options, RealDisk};
 use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
 use tessera::signing::derivation::DerivedKeys;
+use tessera::token::access_token::Partition;
 use tessera::token::digest::TokenDigest;
 use tessera::token::event::{self as token_event, TermsView, TokenEvent};
 use tessera::token::grant::GrantTerms;
+use tessera::token::section::{TokenSectionView, TokenWalk};
+use tessera::token::state::{NewToken, Replay, ShardState};
 use tessera::token::summary::TokenSummary;
 
 use crate::harness::{START_SECONDS, TestServer};
@@ -93,6 +96,51 @@ fn client_deleted_schema_1() {
     assert_eq!(in_force.value(), 4, "tokens of generation 3 are dead");
 }
 
+/// A shard with an active token and a revoked one, of the same terms.
+fn state() -> ShardState {
+    let (terms, in_force) = (Arc::new(terms()), ClientRegistry::default());
+    client_event::replay(&in_force, 1, 1, &golden("client-stored-1.bin")).unwrap();
+    let in_force = in_force.generation(&terms.client_id);
+    let mut state = ShardState::new(Arc::from("https://as.example"));
+    for (digest, partition) in [(DIGEST, 7), (REVOKED, 8)] {
+        let token =
+            NewToken { digest, partition: Partition(partition), issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
+        state.issue(&token, &terms, &in_force);
+    }
+    state.revoke(REVOKED, 1);
+    state
+}
+
+const REVOKED: TokenDigest = TokenDigest::from_bytes(*b"fedcba9876543210");
+
+#[test]
+fn snapshot_section_of_tokens_schema_1() {
+    let payload = golden("token-section-1.bin");
+    let section = TokenSectionView::decode(1, &payload).unwrap();
+    let registry = Arc::new(ClientRegistry::default());
+    client_event::replay(&registry, 1, 1, &golden("client-stored-1.bin")).unwrap();
+    let replayed = |now, is_own: &dyn Fn(Partition) -> bool| {
+        let mut replay = Replay::new(Arc::from("https://as.example"), Arc::clone(&registry), now);
+        replay.load(&section, is_own).unwrap();
+        replay.finish()
+    };
+    let state = replayed(1_800_000_000, &|_| true);
+    let found = |digest| state.reader().find(digest).unwrap().unwrap();
+    assert_eq!((found(DIGEST).revoked, found(REVOKED).revoked), (0, 1));
+    assert_eq!((found(DIGEST).issued_at, found(DIGEST).expires_at), (1_800_000_000, 1_800_003_600));
+    assert_eq!(*found(DIGEST).grant.terms(), terms());
+    assert_eq!(
+        replayed(1_800_000_000, &|partition| partition == Partition(8)).tokens(),
+        1,
+        "another shard has the other"
+    );
+    assert_eq!(replayed(1_800_003_600, &|_| true).tokens(), 0, "both have expired");
+
+    let written = TokenWalk::new(self::state().reader(), 1_800_000_000).next_section().unwrap().unwrap();
+    assert_eq!((written.tokens, written.partitions), (2, (Partition(7), Partition(8))));
+    assert_eq!(*written.payload, *payload, "what is written has changed: that needs a new schema");
+}
+
 #[test]
 fn every_record_has_a_summary_without_its_secrets() {
     let of_client = |kind, name| serde_json::to_value(client_event::ClientSummary::of(kind, 1, &golden(name)).unwrap());
@@ -139,6 +187,8 @@ fn client_metadata() -> serde_json::Value {
 fn write() {
     let issued = token_event::encode_issued(DIGEST, 1_800_000_000, 1_800_003_600, &terms()).unwrap();
     write_new("token-issued-1.bin", &issued);
+    let section = TokenWalk::new(state().reader(), 1_800_000_000).next_section().unwrap().unwrap();
+    write_new("token-section-1.bin", &section.payload);
     write_new("token-revoked-1.bin", &token_event::encode_revoked(DIGEST).unwrap());
     // A client's records are written by its actor alone, so they are read from a journal.
     let server = TestServer::start_durable();
