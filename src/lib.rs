@@ -34,8 +34,10 @@
 //!  └──────────┘                           └───────────┘                     └─────────┘
 //! ```
 //!
-//! Beside them: `ClientActor` on an arbiter of its own, the `spare` thread that fills the next journal segment with zeros
-//! and keeps a reserve for revocations, and a tick every second that follows the clock and lets shards remove what has expired.
+//! Beside them: `ClientActor` on an arbiter of its own; the `spare` thread, which fills the next journal segment with zeros
+//! and keeps a reserve for revocations; the `snapshot` thread, which walks clients and tokens while they go on, writes what
+//! it saw, and retires the segments that no restart needs any more; and a tick every second, which follows the clock and lets
+//! shards remove what has expired.
 //!
 //! # What always holds
 //!
@@ -46,14 +48,17 @@
 //! - What is visible is durable: a revocation counts from the moment that a crash cannot take it back.
 //! - A disk that fills up refuses new clients, then new tokens, and revocations last; introspection never.
 //! - A failed write or sync of the journal ends the process; a restart recovers what is durable.
-//! - Nobody is answered before the whole journal is read: a revocation may be in its end.
+//! - A start goes on from the newest snapshot that verifies, and then reads the whole rest of the journal before anybody is
+//!   answered: a revocation may be in its end.
+//! - A snapshot counts once all that it may have seen is durable; nothing is retired that a start, or the database, needs.
 //! - Garbage never reaches an actor; full mailboxes and lanes refuse with 503 and change nothing.
 //! - Nothing prints or stores a token or a secret, nor a piece of one: digests alone are kept.
 //!
 //! # Where to begin
 //!
 //! A request: [`endpoint`], `front.rs`, then `introspect.rs` and [`shard::Shards::find_active`]. A change:
-//! [`shard::actor`], then [`journal`], whose page draws the file format byte by byte. A start: [`server::Server::start`].
+//! [`shard::actor`], then [`journal`], whose page draws the file format byte by byte. A start: [`server::Server::start`]. What
+//! proves it all: `src/shard/tests/simulation.rs`.
 
 pub mod client;
 pub mod clock;

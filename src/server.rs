@@ -111,6 +111,9 @@ pub enum StartError {
     /// The first client cannot be stored.
     #[error("the admin client cannot be stored: {0}")]
     Admin(#[from] ClientError),
+    /// The system has no thread to give.
+    #[error("cannot start a thread: {0}")]
+    NoThread(io::Error),
     /// A thread ended before it was done.
     #[error("a thread of the recovery ended before it was done")]
     Panicked,
@@ -174,16 +177,7 @@ impl Server {
         let clients = RunningClients::start(&ground, lanes.pop().unwrap_or_else(Lane::memory), &random);
         let running_shards = start_shards(config, &ground, states, lanes, kept.journal());
         let shards = running_shards.shards();
-        let snapshots = kept.journal().map(|journal| {
-            RunningSnapshots::start(SnapshotParts {
-                shards: Arc::clone(&shards),
-                registry: Arc::clone(&ground.registry),
-                store: journal.snapshots(),
-                clock: Arc::clone(&clock),
-                tail_bytes_min: SNAPSHOT_TAIL_BYTES_MIN,
-                tail_bytes_max: config.storage.journal_bytes_max / 5,
-            })
-        });
+        let snapshots = kept.journal().map(|journal| start_snapshots(config, &ground, &shards, journal)).transpose()?;
         let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &ground.registry, &clients.actor).await?;
         let sources = Sources {
             http: http_metrics,
@@ -348,6 +342,23 @@ fn start_shards(
         ShardParts { state, lane, clock: Arc::clone(&ground.clock), relaxed_window, rebuild }
     });
     RunningShards::start(ground.router.clone(), parts)
+}
+
+fn start_snapshots(
+    config: &Config,
+    ground: &Ground,
+    shards: &Arc<Shards>,
+    journal: &Journal,
+) -> Result<RunningSnapshots, StartError> {
+    let running = RunningSnapshots::start(SnapshotParts {
+        shards: Arc::clone(shards),
+        registry: Arc::clone(&ground.registry),
+        store: journal.snapshots(),
+        clock: Arc::clone(&ground.clock),
+        tail_bytes_min: SNAPSHOT_TAIL_BYTES_MIN,
+        tail_bytes_max: config.storage.journal_bytes_max / 5,
+    });
+    running.map_err(StartError::NoThread)
 }
 
 /// What a recovery is made of.

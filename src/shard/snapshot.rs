@@ -161,15 +161,20 @@ const REQUESTS_MAX: usize = 4;
 
 impl RunningSnapshots {
     /// Starts the thread.
-    pub fn start(parts: SnapshotParts) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// What the system answers when it has no thread to give.
+    pub fn start(parts: SnapshotParts) -> std::io::Result<Self> {
         let (requests, received) = bounded(REQUESTS_MAX);
         let (metrics, is_stopping) = (Arc::default(), Arc::default());
         let (own_metrics, own_stopping) = (Arc::clone(&metrics), Arc::clone(&is_stopping));
-        let thread = std::thread::spawn(move || {
+        let thread = move || {
             run_at_lowest_priority();
             Taker { parts, is_stopping: own_stopping, metrics: own_metrics, not_before: Duration::ZERO }.run(&received);
-        });
-        Self { snapshots: Snapshots { requests, metrics }, is_stopping, thread }
+        };
+        let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(thread)?;
+        Ok(Self { snapshots: Snapshots { requests, metrics }, is_stopping, thread })
     }
 
     /// For those who ask.

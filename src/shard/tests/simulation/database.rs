@@ -1,17 +1,33 @@
 //! A database that is written behind: what it has committed may be lost by its own crash, unless it was flushed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use crate::journal::{JournalReader, Lsn};
+use crate::journal::{EntryPayload, JournalReader, Lsn};
+use crate::token::digest::TokenDigest;
+use crate::token::event::TokenEvent;
 
 /// Every record by its number, as an auditor would have it.
 #[derive(Clone, Default)]
 pub(super) struct Database {
     /// Committed, perhaps not on its disk yet.
-    rows: BTreeMap<u64, Vec<u8>>,
+    rows: BTreeMap<u64, Row>,
     applied: u64,
     /// What survives its crash.
     flushed: Box<Option<Self>>,
+}
+
+#[derive(Clone)]
+struct Row {
+    kind: u16,
+    schema: u16,
+    payload: EntryPayload,
+}
+
+/// What the records come to, one after the other.
+#[derive(Default)]
+pub(super) struct Fold {
+    pub(super) issued: HashSet<TokenDigest>,
+    pub(super) revoked: HashSet<TokenDigest>,
 }
 
 impl Database {
@@ -24,7 +40,10 @@ impl Database {
                 for record in block.records().filter(|record| record.lsn >= from) {
                     assert!(record.lsn <= durable, "the database ran ahead of what is durable");
                     assert!(record.lsn.value() == self.applied + 1, "record {} was left out", self.applied + 1);
-                    self.rows.insert(record.lsn.value(), record.payload.to_vec());
+                    let mut payload = EntryPayload::new();
+                    payload.extend_from_slice(record.payload);
+                    let row = Row { kind: record.kind, schema: record.schema, payload };
+                    self.rows.insert(record.lsn.value(), row);
                     self.applied = record.lsn.value();
                 }
             })
@@ -53,7 +72,21 @@ impl Database {
     /// The journal and the tables agree, record by record, as far as both reach.
     pub(super) fn check(&self, lsn: u64, payload: &[u8]) {
         if let Some(row) = self.rows.get(&lsn) {
-            assert_eq!(row, payload, "record {lsn} is another one in the database");
+            assert_eq!(*row.payload, *payload, "record {lsn} is another one in the database");
         }
+    }
+
+    /// All rows, taken together.
+    pub(super) fn fold(&self) -> Fold {
+        assert_eq!(self.rows.len() as u64, self.applied, "no row is missing");
+        let mut fold = Fold::default();
+        for Row { kind, schema, payload } in self.rows.values() {
+            match TokenEvent::decode(*kind, *schema, payload).unwrap() {
+                Some(TokenEvent::Issued { digest, .. }) => drop(fold.issued.insert(digest)),
+                Some(TokenEvent::Revoked { digest }) => drop(fold.revoked.insert(digest)),
+                None => {}
+            }
+        }
+        fold
     }
 }

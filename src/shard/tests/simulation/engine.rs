@@ -476,6 +476,29 @@ impl Machine {
         self.disk.set_capacity(None);
         let Some(process) = &self.process else { return };
         self.database.copy(&process.reader);
+        let fold = self.database.fold();
+        let now = process.clock.now().as_seconds_u32();
+        for token in self.tokens.iter().filter(|token| now < token.expires_at) {
+            // A snapshot leaves out what a deleted client had.
+            if self.clients[token.client].generation != token.client_generation {
+                continue;
+            }
+            let digest = reference(token.number).digest;
+            let found = process.view_of(token.number).reader.load().find(digest).unwrap();
+            assert_eq!(
+                found.is_some(),
+                fold.issued.contains(&digest),
+                "token {} in memory and in the tables",
+                token.number
+            );
+            let is_revoked = found.is_some_and(|found| found.revoked != 0);
+            assert_eq!(
+                is_revoked,
+                fold.revoked.contains(&digest),
+                "token {} in memory and in the tables",
+                token.number
+            );
+        }
     }
 }
 
