@@ -1,0 +1,49 @@
+//! Breaks and loads a Tessera server from outside, as its own process, and says what it has found.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `server` | a Tessera process: started, waited for, killed, stopped |
+//! | `client` | requests, and connections that send them one at a time |
+//! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
+//!
+//! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
+//! for what it does not have.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is what this program is for")]
+
+mod client;
+mod crash;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Breaks and loads a Tessera server.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Kill the server again and again, under load and while it recovers, and look up all that it has acknowledged.
+    Crash(crash::Options),
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the system gives no event loop: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        match command {
+            Command::Crash(options) => crash::run(options).await,
+        }
+    })
+}
