@@ -17,6 +17,7 @@ mod server;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Breaks and loads a Tessera server.
 #[derive(Parser)]
@@ -42,8 +43,28 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(async {
-        match command {
-            Command::Crash(options) => crash::run(options).await,
+        // To drop a command is to end the servers that it has started.
+        tokio::select! {
+            code = run(command) => code,
+            () = interrupted() => ExitCode::FAILURE,
         }
     })
+}
+
+async fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Crash(options) => crash::run(options).await,
+    }
+}
+
+/// Waits for an order to end. Without signals there is none.
+async fn interrupted() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }

@@ -116,21 +116,15 @@ impl<'a> Driver<'a> {
 
     /// Runs until all is done or something is wrong.
     pub(super) async fn run(mut self) -> Found {
-        let ended = self.kill_and_look().await;
         let mut journal = JournalVerdict::Skipped;
-        let ended = match ended {
-            Ok(()) => self.verify_journal().await.map(|verdict| journal = verdict).map_err(Trouble::Server),
-            trouble => trouble,
-        };
-        let mut oracle = self.oracle.into_inner();
-        if let Err(Trouble::Server(error)) = ended {
-            oracle.note(Violation::Server(error.to_string()));
+        match self.kill_and_look().await {
+            Ok(()) => journal = self.verify_journal().await,
+            Err(Trouble::Server(error)) => self.note(Violation::Server(error.to_string())),
+            Err(Trouble::Gone) => {}
         }
-        match secrets::search(self.installation, &oracle, &mut self.random) {
-            Ok(found) => found.into_iter().for_each(|violation| oracle.note(violation)),
-            Err(error) => oracle.note(Violation::Server(format!("the data directory cannot be searched: {error}"))),
-        }
-        let (issued, violations) = (oracle.all_tokens().len(), oracle.into_violations());
+        self.search_for_secrets();
+        let oracle = self.oracle.into_inner();
+        let (issued, violations) = (oracle.all_tokens().len(), oracle.violations());
         Found { counts: self.counts, tally: self.tally.into_inner(), issued, violations, journal }
     }
 
@@ -143,7 +137,7 @@ impl<'a> Driver<'a> {
                 self.register_kept().await?;
             }
             self.look_at_changed().await?;
-            if self.has_violations() {
+            if !self.oracle.borrow().is_content() {
                 server.kill().await?;
                 return Ok(());
             }
@@ -262,20 +256,27 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    fn has_violations(&self) -> bool {
-        !self.oracle.borrow().violations().is_empty()
+    async fn verify_journal(&self) -> JournalVerdict {
+        let reason = match self.installation.run(&["journal", "verify"]).await {
+            Ok((status, _)) if status.success() => return JournalVerdict::Whole,
+            Ok((_, words)) if words.contains("unrecognized subcommand") => return JournalVerdict::Skipped,
+            Ok((status, words)) => format!("{status}: {}", words.trim()),
+            Err(error) => error.to_string(),
+        };
+        self.note(Violation::Journal(reason));
+        JournalVerdict::Damaged
     }
 
-    async fn verify_journal(&self) -> Result<JournalVerdict, ServerError> {
-        let (status, words) = self.installation.run(&["journal", "verify"]).await?;
-        if status.success() {
-            return Ok(JournalVerdict::Whole);
+    fn search_for_secrets(&mut self) {
+        let found = secrets::search(self.installation, &self.oracle.borrow(), &mut self.random);
+        match found {
+            Ok(found) => found.into_iter().for_each(|violation| self.note(violation)),
+            Err(error) => self.note(Violation::Server(format!("the data directory cannot be searched: {error}"))),
         }
-        if words.contains("unrecognized subcommand") {
-            return Ok(JournalVerdict::Skipped);
-        }
-        self.oracle.borrow_mut().note(Violation::Journal(format!("{status}: {}", words.trim())));
-        Ok(JournalVerdict::Damaged)
+    }
+
+    fn note(&self, violation: Violation) {
+        self.oracle.borrow_mut().note(violation);
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) struct Options {
     /// It is kept when something was found, a temporary one too.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// An argument for every start of the server, such as --server-arg=--durability=sync; may be repeated.
+    /// An argument for every start of the server, such as --server-arg=--workers=2; may be repeated. With
+    /// --durability=relaxed or memory the server promises less, and violations of I1 and I5 are right.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     server_arg: Vec<OsString>,
     /// Write the report there too, as JSON.
@@ -98,7 +99,8 @@ async fn report(options: &Options) -> Result<Report, CrashError> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut temporary = options.data_dir.is_none().then(TempDir::new).transpose()?;
+    let temporary = || tempfile::Builder::new().prefix("tessera-crash-").tempdir();
+    let mut temporary = options.data_dir.is_none().then(temporary).transpose()?;
     let data_dir = data_dir(options.data_dir.as_deref(), temporary.as_ref())?;
     let program = options.server.clone().map_or_else(program_beside_this_one, Ok)?;
     let installation = Installation {

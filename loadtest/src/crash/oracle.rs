@@ -38,6 +38,8 @@ pub(super) struct Oracle {
     changed_clients: BTreeSet<ClientNumber>,
     /// The last [`ENDING`] tokens that somebody began to revoke.
     ending: VecDeque<TokenNumber>,
+    lost: Vec<(TokenNumber, Place)>,
+    /// All others.
     violations: Vec<Violation>,
     /// How often the server was started so far.
     start: usize,
@@ -194,9 +196,7 @@ impl Oracle {
             self.client_mut(client).life = Life::Live;
         } else if !is_active {
             if self.expected(number, now) == Expected::Active {
-                let place = self.place(number);
-                let lost = if self.leaves_a_hole(number) { Violation::Hole } else { Violation::Lost };
-                self.violations.push(lost(place));
+                self.lost.push((number, self.place(number)));
             }
             self.seen_inactive(number, now);
         }
@@ -236,13 +236,18 @@ impl Oracle {
         self.violations.push(violation);
     }
 
-    pub(super) fn into_violations(self) -> Vec<Violation> {
-        self.violations
+    /// Whether everything held so far.
+    pub(super) const fn is_content(&self) -> bool {
+        self.lost.is_empty() && self.violations.is_empty()
     }
 
-    /// What was found so far.
-    pub(super) fn violations(&self) -> &[Violation] {
-        &self.violations
+    /// What did not hold so far. Which losses are holes is known only when all has been looked at.
+    pub(super) fn violations(&self) -> Vec<Violation> {
+        let lost = self.lost.iter().map(|(number, place)| {
+            let is_hole = self.has_later(*number);
+            if is_hole { Violation::Hole(place.clone()) } else { Violation::Lost(place.clone()) }
+        });
+        lost.chain(self.violations.iter().cloned()).collect()
     }
 
     fn expected(&self, token: TokenNumber, now: Instant) -> Expected {
@@ -270,11 +275,11 @@ impl Oracle {
         }
     }
 
-    /// Whether its connection was told of something later that nobody has missed.
-    fn leaves_a_hole(&self, lost: TokenNumber) -> bool {
+    /// Whether something is there that the connection of a lost token was told of later.
+    fn has_later(&self, lost: TokenNumber) -> bool {
         let connection = self.token(lost).connection;
-        let later = self.tokens.iter().skip(lost.0 + 1).filter(|token| token.connection == connection);
-        later.into_iter().any(|token| token.life == Life::Live)
+        let mut later = self.tokens.iter().skip(lost.0 + 1);
+        later.any(|token| token.connection == connection && token.life == Life::Live)
     }
 
     fn place(&self, number: TokenNumber) -> Place {
@@ -465,7 +470,7 @@ mod tests {
         let kinds = |violations: &[Violation]| violations.iter().map(std::mem::discriminant).collect::<Vec<_>>();
         let place = Place { client: String::new(), issued: None, start: 0 };
         let expected: Vec<_> = expected.iter().map(|violation| violation(place.clone())).collect();
-        assert_eq!(kinds(oracle.violations()), kinds(&expected), "{:?}", oracle.violations());
+        assert_eq!(kinds(&oracle.violations()), kinds(&expected), "{:?}", oracle.violations());
     }
 
     #[test]
@@ -484,10 +489,14 @@ mod tests {
         look(&mut oracle, token, false, now);
         check(&oracle, &[Violation::Lost]);
 
-        let first = oracle.issued(client, "first".to_owned(), 2, (now, now));
-        oracle.issued(client, "second".to_owned(), 2, (now, now));
+        let last = oracle.issued(client, "the last of the connection".to_owned(), 0, (now, now));
+        look(&mut oracle, last, false, now);
+        check(&oracle, &[Violation::Lost, Violation::Lost]);
+        let texts = ["first", "second", "third"];
+        let [first, second, _] = texts.map(|text| oracle.issued(client, text.to_owned(), 2, (now, now)));
         look(&mut oracle, first, false, now);
-        check(&oracle, &[Violation::Lost, Violation::Hole]);
+        look(&mut oracle, second, false, now);
+        check(&oracle, &[Violation::Lost, Violation::Lost, Violation::Hole, Violation::Hole]);
     }
 
     #[test]

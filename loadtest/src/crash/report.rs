@@ -109,7 +109,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{}\n\n{}\n", self.requests(), self.figures())?;
+        writeln!(formatter, "{}\n\n{}\n", self.requests().trim_fmt(), self.figures().trim_fmt())?;
         if self.has_passed() {
             return writeln!(formatter, "everything that was acknowledged is there, and nothing came back");
         }

@@ -58,8 +58,10 @@ fn pieces_of(secret: &str) -> Vec<Vec<u8>> {
 }
 
 fn files(installation: &Installation) -> io::Result<Vec<PathBuf>> {
-    let mut files = vec![installation.log()];
-    let mut folders = vec![installation.data_dir.clone()];
+    // A server that did not start has left neither.
+    let mut files: Vec<_> = Some(installation.log()).filter(|log| log.is_file()).into_iter().collect();
+    let mut folders: Vec<_> =
+        Some(installation.data_dir.clone()).filter(|folder| folder.is_dir()).into_iter().collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
