@@ -75,6 +75,8 @@ const KILLED_STARTS_MAX: usize = 4;
 /// Tokens and clients that are looked up after each restart although nothing has happened to them since the last.
 const TOKENS_SAMPLED: usize = 3000;
 const CLIENTS_SAMPLED: usize = 20;
+/// Where nobody sees the progress bar there is a line for every so many kills.
+const KILLS_A_LINE: usize = 20;
 /// How long a probe of a starting server waits before the next.
 const PROBE_PAUSE: Duration = Duration::from_millis(2);
 const PROBE_TOKENS: usize = 100;
@@ -142,8 +144,12 @@ impl<'a> Driver<'a> {
                 return Ok(());
             }
             self.load_until_killed(server).await?;
+            let said = format!("{} requests", self.tally.borrow().total());
+            if progress.is_hidden() && (kill + 1) % KILLS_A_LINE == 0 {
+                eprintln!("{} of {} kills, {said}", kill + 1, self.kills);
+            }
             progress.inc(1);
-            progress.set_message(format!("{} requests", self.tally.borrow().total()));
+            progress.set_message(said);
         }
         let server = self.start().await?;
         progress.set_message("looking up everything");
