@@ -5,11 +5,13 @@
 //! | `server` | a Tessera process: started, waited for, killed, stopped |
 //! | `client` | requests, and connections that send them one at a time |
 //! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
+//! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
 //!
 //! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
 //! for what it does not have.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is what this program is for")]
 
+mod abuse;
 mod client;
 mod crash;
 mod server;
@@ -31,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Kill the server again and again, under load and while it recovers, and look up all that it has acknowledged.
     Crash(crash::Options),
+    /// Measure what well-behaved callers notice while others behave badly.
+    Abuse(abuse::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     match command {
         Command::Crash(options) => crash::run(options).await,
+        Command::Abuse(options) => abuse::run(options).await,
     }
 }
 

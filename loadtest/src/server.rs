@@ -138,6 +138,11 @@ impl Server {
         }
     }
 
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+    }
+
     /// Ends it as `kill -9` does, and waits until it is gone. Whether it had been ready.
     pub(crate) async fn kill(mut self) -> Result<bool, ServerError> {
         self.child.kill().await?;

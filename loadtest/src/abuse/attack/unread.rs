@@ -1,0 +1,37 @@
+//! Requests without end whose answers nobody reads.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::abuse::attack::socket::Socket;
+use crate::abuse::attack::{Deeds, Target};
+
+pub(super) const CONNECTIONS: usize = 200;
+/// Short ones with long answers.
+const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: tessera\r\n\r\n";
+const REQUESTS_A_TICK: usize = 4;
+const TICK: Duration = Duration::from_millis(50);
+
+/// Sends until the server takes no more, and holds the connection then.
+pub(super) async fn run(target: &Target, deeds: &Deeds) {
+    let requests = REQUEST.repeat(REQUESTS_A_TICK);
+    join_all((0..CONNECTIONS).map(async |_| {
+        sleep(TICK.mul_f64(fastrand::f64())).await;
+        loop {
+            let Ok(mut socket) = Socket::open(target, deeds).await else {
+                sleep(TICK).await;
+                continue;
+            };
+            let mut ticks = interval(TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while socket.write(&requests).await.is_ok() {
+                deeds.note("writes taken");
+                ticks.tick().await;
+            }
+            deeds.note("closed");
+        }
+    }))
+    .await;
+}
