@@ -150,7 +150,7 @@ impl Server {
         let clock = Arc::new(clock);
         let keys = DerivedKeys::of(master_key(&config.storage)?.as_bytes());
         let http_metrics = Arc::new(HttpMetrics::default());
-        let gate = Arc::new(Gate::new(Arc::clone(&clock), config.http.body_timeout));
+        let gate = Arc::new(Gate::new(Arc::clone(&clock), config.http.body_timeout, config.http.answer_timeout));
         let Listeners { mut listeners, address, admin_address } = Listeners::begin(config, &gate, &http_metrics)?;
         let issuer: Arc<str> = match &config.http.issuer {
             Some(issuer) => Arc::from(issuer.as_str()),

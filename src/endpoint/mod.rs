@@ -17,6 +17,7 @@ mod request;
 mod revoke;
 pub mod server;
 pub mod service;
+mod stream;
 mod token;
 
 use actix_web::web::{self, ServiceConfig};
