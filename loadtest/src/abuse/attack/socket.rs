@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Duration, interval};
 
@@ -26,6 +26,8 @@ pub(super) enum Ending {
     Swallowed,
 }
 
+const NARROW_BYTES: u32 = 4096;
+
 impl fmt::Display for Ending {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -38,7 +40,18 @@ impl fmt::Display for Ending {
 
 impl Socket {
     pub(super) async fn open(target: &Target, deeds: &Deeds) -> io::Result<Self> {
-        let stream = TcpStream::connect(target.address).await.inspect_err(|_| deeds.note("not connected"))?;
+        Self::open_on(TcpSocket::new_v4()?, target, deeds).await
+    }
+
+    /// A connection that takes in next to nothing before it is read.
+    pub(super) async fn open_narrow(target: &Target, deeds: &Deeds) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+        Self::open_on(socket, target, deeds).await
+    }
+
+    async fn open_on(socket: TcpSocket, target: &Target, deeds: &Deeds) -> io::Result<Self> {
+        let stream = socket.connect(target.address).await.inspect_err(|_| deeds.note("not connected"))?;
         // A close leaves nothing behind, so that ports do not run out.
         stream.set_zero_linger()?;
         deeds.connected();

@@ -11,8 +11,8 @@ use crate::abuse::attack::{Deeds, Target};
 pub(super) const CONNECTIONS: usize = 200;
 /// Short ones with long answers.
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: tessera\r\n\r\n";
-const REQUESTS_A_TICK: usize = 4;
-const TICK: Duration = Duration::from_millis(50);
+const REQUESTS_A_TICK: usize = 100;
+const TICK: Duration = Duration::from_millis(100);
 
 /// Sends until the server takes no more, and holds the connection then.
 pub(super) async fn run(target: &Target, deeds: &Deeds) {
@@ -20,7 +20,7 @@ pub(super) async fn run(target: &Target, deeds: &Deeds) {
     join_all((0..CONNECTIONS).map(async |_| {
         sleep(TICK.mul_f64(fastrand::f64())).await;
         loop {
-            let Ok(mut socket) = Socket::open(target, deeds).await else {
+            let Ok(mut socket) = Socket::open_narrow(target, deeds).await else {
                 sleep(TICK).await;
                 continue;
             };
