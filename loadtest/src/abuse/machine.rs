@@ -35,6 +35,12 @@ pub(super) fn raise_open_files() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
+/// How many threads wanted to run in the last minute, on average: what the machine did besides.
+pub(super) fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default()
+}
+
 /// How much of a process is in memory, in bytes; zero once it is gone.
 pub(super) fn resident_bytes(pid: Option<Pid>) -> u64 {
     let status = pid.map(|pid| fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())));

@@ -8,110 +8,144 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use crate::abuse::attack::{Abuse, Deeds};
+use crate::abuse::attack::{Abuse, Deeds, Target};
 use crate::abuse::callers::Calls;
 
-/// How many times the p99 of the baseline the callers' p99 may be.
-pub(super) const RATIO_MAX: f64 = 2.0;
-/// A p99 that is longer than the baseline's by no more than this is no failure, whatever the ratio.
-pub(super) const FLOOR: Duration = Duration::from_millis(1);
-/// What the server may hold for one connection, in bytes.
-pub(super) const MEMORY_BYTES_PER_CONNECTION: u64 = 32 * 1024;
-/// What the server may hold besides, in bytes.
-pub(super) const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+/// How many times as long as alone the callers' p99 may be.
+const RATIO_MAX: f64 = 2.0;
+/// A p99 that is longer than alone by no more than this is no failure, whatever the ratio.
+const FLOOR: Duration = Duration::from_millis(1);
+/// What the server may hold besides connections, in bytes.
+const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What a run has measured.
 #[derive(Serialize)]
 pub(super) struct Report {
     rate: u32,
-    baseline: Phase,
+    load: f64,
     pub(super) phases: Vec<Phase>,
 }
 
-/// What callers saw and the server held in one phase.
+/// What callers saw and the server held beside one kind of abuse.
 #[derive(Serialize)]
 pub(super) struct Phase {
-    /// None: the baseline.
-    abuse: Option<Abuse>,
+    abuse: Abuse,
+    alone: Latencies,
+    beside: Latencies,
     answered: u64,
     errors: u64,
-    p50: Duration,
-    p99: Duration,
-    p999: Duration,
-    memory_bytes: u64,
-    /// The most connections of a phase so far: what an allocator once had it keeps for a while.
-    connections: usize,
+    memory: Memory,
     deeds: BTreeMap<String, u64>,
 }
 
+#[derive(Clone, Copy, Serialize)]
+struct Latencies {
+    p50: Duration,
+    p99: Duration,
+    p999: Duration,
+}
+
+/// The most that the server held in memory, and what it may.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Memory {
+    pub(super) bytes: u64,
+    pub(super) allowance: Allowance,
+}
+
+/// How much the server may hold.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Allowance {
+    /// What it held before all abuse.
+    before_bytes: u64,
+    /// For the connections of the dearest kind so far: what an allocator once had it keeps for a while.
+    connections_bytes: u64,
+}
+
+impl Allowance {
+    pub(super) const fn above(before_bytes: u64) -> Self {
+        Self { before_bytes, connections_bytes: 0 }
+    }
+
+    /// With the connections of that kind.
+    pub(super) fn with(self, abuse: Abuse, target: &Target) -> Self {
+        let connections = u64::try_from(abuse.connections(target)).unwrap_or(u64::MAX);
+        let bytes = connections.saturating_mul(abuse.connection_bytes());
+        Self { connections_bytes: self.connections_bytes.max(bytes), ..self }
+    }
+
+    const fn bytes(self) -> u64 {
+        self.before_bytes + MEMORY_BYTES + self.connections_bytes
+    }
+}
+
+impl Latencies {
+    fn of(calls: &Calls) -> Self {
+        Self { p50: calls.percentile(50.0), p99: calls.percentile(99.0), p999: calls.percentile(99.9) }
+    }
+}
+
 impl Phase {
-    /// The callers alone.
-    pub(super) fn baseline(calls: &Calls, memory_bytes: u64) -> Self {
-        Self::of(None, calls, memory_bytes, 0, Deeds::default())
-    }
-
-    /// The callers beside those who behave badly.
-    pub(super) fn under(abuse: Abuse, calls: &Calls, memory_bytes: u64, connections: usize, deeds: Deeds) -> Self {
-        Self::of(Some(abuse), calls, memory_bytes, connections, deeds)
-    }
-
-    fn of(abuse: Option<Abuse>, calls: &Calls, memory_bytes: u64, connections: usize, deeds: Deeds) -> Self {
+    pub(super) fn new(abuse: Abuse, alone: &Calls, beside: &Calls, memory: Memory, deeds: Deeds) -> Self {
         Self {
             abuse,
-            answered: calls.answered(),
-            errors: calls.errors,
-            p50: calls.percentile(50.0),
-            p99: calls.percentile(99.0),
-            p999: calls.percentile(99.9),
-            memory_bytes,
-            connections,
+            alone: Latencies::of(alone),
+            beside: Latencies::of(beside),
+            answered: beside.answered(),
+            errors: alone.errors + beside.errors,
+            memory,
             deeds: deeds.into_counts(),
         }
     }
 
-    fn ratio(&self, baseline: &Self) -> f64 {
-        self.p99.as_secs_f64() / baseline.p99.as_secs_f64()
+    /// Whether everything held.
+    pub(super) fn has_passed(&self) -> bool {
+        self.failures().is_empty()
+    }
+
+    fn ratio(&self) -> f64 {
+        self.beside.p99.as_secs_f64() / self.alone.p99.as_secs_f64()
     }
 
     /// What did not hold, in words.
-    fn failures(&self, baseline: &Self) -> Vec<String> {
-        let is_slow = self.ratio(baseline) > RATIO_MAX && self.p99 > baseline.p99 + FLOOR;
-        let memory_max =
-            MEMORY_BYTES + MEMORY_BYTES_PER_CONNECTION * u64::try_from(self.connections).unwrap_or(u64::MAX);
-        let memory = self.memory_bytes.saturating_sub(baseline.memory_bytes);
+    fn failures(&self) -> Vec<String> {
+        let is_slow = self.ratio() > RATIO_MAX && self.beside.p99 > self.alone.p99 + FLOOR;
+        let Memory { bytes, allowance } = self.memory;
         let failures = [
-            is_slow.then(|| format!("p99 is {:.1} times the baseline's, and may be {RATIO_MAX}", self.ratio(baseline))),
-            (memory > memory_max).then(|| format!("{} more of memory, and it may be {}", mib(memory), mib(memory_max))),
-            (self.errors > 0).then(|| format!("{} callers were not answered rightly", self.errors)),
+            is_slow.then(|| format!("p99 is {:.1} times as long as alone, and may be {RATIO_MAX} times", self.ratio())),
+            (bytes > allowance.bytes())
+                .then(|| format!("RSS is {}, and may be {}", mib(bytes), mib(allowance.bytes()))),
+            (self.errors > 0).then(|| format!("{} calls were not answered rightly", self.errors)),
         ];
         failures.into_iter().flatten().collect()
     }
 
-    fn cells(&self, baseline: &Self) -> Vec<String> {
+    fn cells(&self) -> Vec<String> {
         let millis = |latency: Duration| format!("{:.2} ms", latency.as_secs_f64() * 1000.0);
-        let grown = self.memory_bytes.saturating_sub(baseline.memory_bytes);
-        vec![
-            self.abuse.map_or_else(|| "nobody".to_owned(), |abuse| abuse.to_string()),
-            millis(self.p50),
-            millis(self.p99),
-            millis(self.p999),
-            format!("{:.2}", self.ratio(baseline)),
+        let Latencies { p50, p99, p999 } = self.beside;
+        let grown = self.memory.bytes.saturating_sub(self.memory.allowance.before_bytes);
+        let latencies = [self.alone.p50, self.alone.p99, p50, p99, p999].map(millis);
+        let rest = [
+            format!("{:.2}", self.ratio()),
             self.answered.to_string(),
             self.errors.to_string(),
-            mib(self.memory_bytes),
+            mib(self.memory.bytes),
             format!("+{}", mib(grown)),
-        ]
+        ];
+        [&[self.abuse.to_string()], &latencies[..], &rest[..]].concat()
     }
 }
 
+const HEADER: [&str; 11] =
+    ["beside", "p50 alone", "p99 alone", "p50", "p99", "p99.9", "p99 ÷ alone", "answered", "errors", "RSS", "grown"];
+
 impl Report {
-    pub(super) const fn new(rate: u32, baseline: Phase) -> Self {
-        Self { rate, baseline, phases: Vec::new() }
+    pub(super) const fn new(rate: u32, load: f64) -> Self {
+        Self { rate, load, phases: Vec::new() }
     }
 
-    /// Whether everything held.
+    /// Whether everything held in every phase.
     pub(super) fn has_passed(&self) -> bool {
-        self.phases.iter().all(|phase| phase.failures(&self.baseline).is_empty()) && self.baseline.errors == 0
+        self.phases.iter().all(Phase::has_passed)
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -120,19 +154,9 @@ impl Report {
 
     fn table(&self) -> Table {
         let mut table = Table::new();
-        table.load_style(NOTHING).set_header([
-            "abuse",
-            "p50",
-            "p99",
-            "p99.9",
-            "p99 ÷ nobody",
-            "answered",
-            "errors",
-            "RSS",
-            "grown",
-        ]);
-        for phase in std::iter::once(&self.baseline).chain(&self.phases) {
-            table.add_row(phase.cells(&self.baseline));
+        table.load_style(NOTHING).set_header(HEADER);
+        for phase in &self.phases {
+            table.add_row(phase.cells());
         }
         table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         table
@@ -141,16 +165,16 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "callers: {} introspections a second\n\n{}\n", self.rate, self.table().trim_fmt())?;
-        for phase in &self.phases {
-            let deeds: Vec<_> = phase.deeds.iter().map(|(deed, count)| format!("{deed} {count}")).collect();
-            let name = phase.abuse.map(|abuse| abuse.to_string()).unwrap_or_default();
-            writeln!(formatter, "{name}: {}", deeds.join(", "))?;
+        let Self { rate, load, .. } = self;
+        writeln!(formatter, "callers: {rate} introspections a second; load of the machine before: {load}\n")?;
+        writeln!(formatter, "{}\n", self.table().trim_fmt())?;
+        for Phase { abuse, deeds, .. } in &self.phases {
+            let deeds: Vec<_> = deeds.iter().map(|(deed, count)| format!("{deed} {count}")).collect();
+            writeln!(formatter, "{abuse}: {}", deeds.join(", "))?;
         }
         for phase in &self.phases {
-            for failure in phase.failures(&self.baseline) {
-                let name = phase.abuse.map(|abuse| abuse.to_string()).unwrap_or_default();
-                writeln!(formatter, "FAIL  {name}: {failure}")?;
+            for failure in phase.failures() {
+                writeln!(formatter, "FAIL  {}: {failure}", phase.abuse)?;
             }
         }
         Ok(())

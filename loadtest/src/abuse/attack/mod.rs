@@ -62,6 +62,15 @@ impl Abuse {
         }
     }
 
+    /// What the server may hold for one of them, in bytes.
+    pub(super) const fn connection_bytes(self) -> u64 {
+        match self {
+            // The requests of one read, decoded, and the answers that nobody takes.
+            Self::Unread => 2 * 1024 * 1024,
+            _ => 32 * 1024,
+        }
+    }
+
     /// Behaves badly, and notes what became of it.
     pub(super) async fn run(self, target: &Target, deeds: &Deeds) {
         match self {
