@@ -4,6 +4,7 @@ mod crash;
 mod directory;
 mod first_start;
 mod load;
+mod open_files;
 mod program;
 mod secrets;
 mod settings;
