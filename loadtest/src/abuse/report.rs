@@ -184,3 +184,44 @@ impl fmt::Display for Report {
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A phase of idle connections, which may hold 100 MiB.
+    fn phase(alone_micros: u64, beside_micros: u64) -> Phase {
+        let latencies = |micros| {
+            let p99 = Duration::from_micros(micros);
+            Latencies { p50: p99, p99, p999: p99 }
+        };
+        let allowance = Allowance { before_bytes: 30 * MIB, connections_bytes: 6 * MIB };
+        Phase {
+            abuse: Abuse::Idle,
+            alone: latencies(alone_micros),
+            beside: latencies(beside_micros),
+            answered: 1000,
+            errors: 0,
+            memory: Memory { bytes: 100 * MIB, allowance },
+            deeds: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn twice_as_long_is_too_long_but_for_a_little() {
+        assert!(phase(3000, 6000).has_passed());
+        assert!(!phase(3000, 6001).has_passed());
+        assert!(phase(200, 1200).has_passed());
+        assert!(!phase(200, 1201).has_passed());
+    }
+
+    #[test]
+    fn a_wrong_answer_and_memory_beyond_the_allowance_fail() {
+        assert!(!Phase { errors: 1, ..phase(200, 200) }.has_passed());
+        let Memory { bytes, allowance } = phase(200, 200).memory;
+        let memory = Memory { bytes: bytes + 1, allowance };
+        assert!(!Phase { memory, ..phase(200, 200) }.has_passed());
+    }
+}

@@ -366,6 +366,7 @@ impl Oracle {
 
     /// A client that nobody has asked to delete yet; the first `kept` are taken half of the time.
     pub(super) fn pick_live_client(&self, kept: usize, random: &mut fastrand::Rng) -> Option<ClientNumber> {
+        let kept = kept.min(self.clients.len());
         let from_kept = (kept > 0 && random.bool()).then(|| ClientNumber(random.usize(..kept)));
         from_kept.or_else(|| self.pick_client(random, |client| client.life == Life::Live))
     }
