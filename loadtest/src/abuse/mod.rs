@@ -15,7 +15,8 @@
 //! - No caller gets another answer than the right one.
 //! - Memory stays flat: what the server holds more than before all abuse is bounded by what each connection may cost.
 //!
-//! A phase in which something does not hold is measured again, a few times: neighbours come and go, defects stay.
+//! A phase in which something does not hold is measured again, a few times: neighbours come and go, defects stay. So is
+//! one in which the callers had to wait too long even alone: on a machine that is so busy nothing can be measured.
 
 mod attack;
 mod callers;

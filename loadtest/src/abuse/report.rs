@@ -15,6 +15,8 @@ use crate::abuse::callers::Calls;
 const RATIO_MAX: f64 = 2.0;
 /// A p99 that is longer than alone by no more than this is no failure, whatever the ratio.
 const FLOOR: Duration = Duration::from_millis(1);
+/// A p99 alone that is longer than this says that the machine is too busy: a ratio to it would pass anything.
+const ALONE_MAX: Duration = Duration::from_millis(20);
 /// What the server may hold besides connections, in bytes.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -110,7 +112,9 @@ impl Phase {
     fn failures(&self) -> Vec<String> {
         let is_slow = self.ratio() > RATIO_MAX && self.beside.p99 > self.alone.p99 + FLOOR;
         let Memory { bytes, allowance } = self.memory;
+        let is_blind = self.alone.p99 > ALONE_MAX;
         let failures = [
+            is_blind.then(|| "not measured: the machine is too busy, even callers alone wait too long".to_owned()),
             is_slow.then(|| format!("p99 is {:.1} times as long as alone, and may be {RATIO_MAX} times", self.ratio())),
             (bytes > allowance.bytes())
                 .then(|| format!("RSS is {}, and may be {}", mib(bytes), mib(allowance.bytes()))),
@@ -215,6 +219,7 @@ mod tests {
         assert!(!phase(3000, 6001).has_passed());
         assert!(phase(200, 1200).has_passed());
         assert!(!phase(200, 1201).has_passed());
+        assert!(!phase(20_001, 20_001).has_passed(), "nothing is measured on a busy machine");
     }
 
     #[test]
