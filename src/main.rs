@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tessera::client::id::ClientId;
 use tessera::client::secret::ClientSecret;
 use tessera::clock::Clock;
@@ -112,6 +113,7 @@ async fn serve(config: &Config) -> ExitCode {
         return ExitCode::from(config::EXIT_CODE);
     }
     forbid_core_dumps();
+    raise_open_files();
     // What the process makes is for this user alone, the Unix socket of the admin API above all.
     rustix::process::umask(0o077.into());
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
@@ -219,9 +221,17 @@ fn reachable(address: &mut std::net::SocketAddr) -> String {
 
 /// A core dump would hold keys and tokens.
 fn forbid_core_dumps() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps cannot be forbidden; one would hold keys and tokens");
+    }
+}
+
+/// A connection is an open file, and the usual limit of 1,024 is kept low for programs that use `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised: connections beyond it will be refused");
     }
 }
 

@@ -21,9 +21,9 @@ use crate::client::registry::ClientRegistry;
 use crate::client::secret::{ClientSecret, SecretDigest};
 use crate::clock::{Clock, Tick};
 use crate::command::socket::SOCKET_NAME;
-use crate::config::Config;
 use crate::config::secret::BootstrapClient;
 use crate::config::value::Durability;
+use crate::config::{Config, HttpConfig};
 use crate::endpoint::Surface;
 use crate::endpoint::server::Listening;
 use crate::endpoint::service::{Gate, Service};
@@ -158,7 +158,8 @@ impl Server {
         let clock = Arc::new(clock);
         let keys = DerivedKeys::of(master_key(&config.storage)?.as_bytes());
         let http_metrics = Arc::new(HttpMetrics::default());
-        let gate = Arc::new(Gate::new(Arc::clone(&clock), Arc::clone(&progress), config.http.body_timeout));
+        let HttpConfig { body_timeout, answer_timeout, .. } = config.http;
+        let gate = Arc::new(Gate::new(Arc::clone(&clock), Arc::clone(&progress), body_timeout, answer_timeout));
         let Listeners { mut listeners, address, admin_address } = Listeners::begin(config, &gate, &http_metrics)?;
         let issuer: Arc<str> = match &config.http.issuer {
             Some(issuer) => Arc::from(issuer.as_str()),

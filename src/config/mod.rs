@@ -81,6 +81,8 @@ pub struct HttpConfig {
     pub workers: u16,
     /// How long the body of a request may take to arrive. No setting: 10 seconds, and less in tests.
     pub body_timeout: Duration,
+    /// How long a client may leave an answer unread before it is gone. No setting: 30 seconds, and less in tests.
+    pub answer_timeout: Duration,
 }
 
 /// Where data is kept, how safely, and under which key.
@@ -127,7 +129,14 @@ pub struct LogConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
-        Self { listen, admin_listen: None, issuer: None, workers: cores(), body_timeout: Duration::from_secs(10) }
+        Self {
+            listen,
+            admin_listen: None,
+            issuer: None,
+            workers: cores(),
+            body_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
+        }
     }
 }
 

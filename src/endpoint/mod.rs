@@ -18,6 +18,7 @@ mod revoke;
 pub mod server;
 pub mod service;
 mod snapshot;
+mod stream;
 mod token;
 
 use actix_web::web::{self, ServiceConfig};

@@ -11,11 +11,12 @@ use actix_http::h1::H1Service;
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder, ServerHandle};
 use actix_service::{ServiceFactoryExt as _, fn_service};
 use actix_web::body::BoxBody;
-use actix_web::rt::net::{ActixStream, UnixStream};
+use actix_web::rt::net::{ActixStream, TcpStream, UnixStream};
 
 use crate::endpoint::Surface;
 use crate::endpoint::front::{FrontFactory, front};
 use crate::endpoint::service::{Gate, Worker};
+use crate::endpoint::stream::Paced;
 use crate::telemetry::http::HttpMetrics;
 
 /// How long the head of a request may take to arrive; then 408.
@@ -56,7 +57,12 @@ impl Listening {
         let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
         let builder = builder.listen("http", listener, move || {
             let worker = Worker { gate: Arc::clone(&gate), metrics: metrics.worker() };
-            protocol(&stopping, surface, worker).tcp()
+            let answer_timeout = gate.answer_timeout;
+            let connection = fn_service(move |stream: TcpStream| {
+                let peer = stream.peer_addr().ok();
+                async move { Ok((Paced::new(stream, answer_timeout), peer)) }
+            });
+            connection.and_then(protocol(&stopping, surface, worker))
         })?;
         Ok(Self { server: builder.run(), addresses })
     }
@@ -72,7 +78,9 @@ impl Listening {
         let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
         let builder = builder.bind_uds("admin", path, move || {
             let worker = Worker { gate: Arc::clone(&gate), metrics: metrics.worker() };
-            let connection = fn_service(|stream: UnixStream| async { Ok((stream, None)) });
+            let answer_timeout = gate.answer_timeout;
+            let connection =
+                fn_service(move |stream: UnixStream| async move { Ok((Paced::new(stream, answer_timeout), None)) });
             connection.and_then(protocol(&stopping, Surface::Socket, worker))
         })?;
         Ok(Self { server: builder.run(), addresses: Vec::new() })

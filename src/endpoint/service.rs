@@ -54,13 +54,20 @@ pub struct Gate {
     pub progress: Arc<StartProgress>,
     /// How long the body of a request may take to arrive; then 408.
     pub body_timeout: Duration,
+    /// How long a client may leave an answer unread before it is gone.
+    pub answer_timeout: Duration,
 }
 
 impl Gate {
     /// A closed gate.
     #[must_use]
-    pub const fn new(clock: Arc<Clock>, progress: Arc<StartProgress>, body_timeout: Duration) -> Self {
-        Self { service: OnceLock::new(), clock, progress, body_timeout }
+    pub const fn new(
+        clock: Arc<Clock>,
+        progress: Arc<StartProgress>,
+        body_timeout: Duration,
+        answer_timeout: Duration,
+    ) -> Self {
+        Self { service: OnceLock::new(), clock, progress, body_timeout, answer_timeout }
     }
 
     /// Lets requests in. A second call changes nothing.

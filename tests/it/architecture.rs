@@ -47,7 +47,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio::net", &["command"]),
     ("std::os::unix::net", &[]),
     ("TcpListener", &["endpoint/server.rs"]),
-    ("TcpStream", &[]),
+    ("TcpStream", &["endpoint/server.rs"]),
     ("std::process::Command", &[]),
     ("tokio::fs", &[]),
     ("rustix::fs", &["journal/disk.rs"]),

@@ -1,6 +1,8 @@
 //! What is too large, too many or malformed: refused, without a second answer and without growth.
 
 use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
@@ -100,6 +102,20 @@ fn a_body_that_does_not_arrive_in_time_is_408_and_the_end() {
         connection.send(sent.as_bytes());
         assert_refused_and_closed(&mut connection, 408);
     }
+}
+
+#[test]
+fn a_client_that_reads_no_answers_is_not_read_any_more_and_then_gone() {
+    let server = TestServer::start_with(|config| config.http.answer_timeout = Duration::from_millis(50));
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    let requests = Request::get("/metrics").to_bytes().repeat(100);
+    let error = loop {
+        if let Err(error) = stream.write_all(&requests) {
+            break error;
+        }
+    };
+    assert!([ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind()), "{error}");
 }
 
 /// A chunked body that is larger than any endpoint reads, and does not end.

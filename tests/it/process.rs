@@ -6,6 +6,7 @@ mod first_start;
 mod full_disk;
 mod journal_tools;
 mod load;
+mod open_files;
 mod program;
 mod secrets;
 mod settings;

@@ -189,6 +189,10 @@ impl Program {
         Credentials { id: answer.text("client_id"), secret: answer.text("client_secret") }
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

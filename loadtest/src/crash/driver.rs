@@ -1,0 +1,305 @@
+//! A run: start, look everything up, load, kill, again.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use crate::client::{BATCH_TOKENS_MAX, Bearer, Connection};
+use crate::crash::Options;
+use crate::crash::oracle::{ClientNumber, Oracle, TokenNumber};
+use crate::crash::secrets;
+use crate::crash::tally::{Kind, Tally};
+use crate::crash::violation::Violation;
+use crate::crash::worker::{Gone, KEPT_CLIENTS, LIFETIME, Load, SHORT_LIFETIME, Worker};
+use crate::server::{Installation, Server, ServerError};
+
+/// A run that is under way.
+pub(super) struct Driver<'a> {
+    installation: &'a Installation,
+    kills: usize,
+    random: fastrand::Rng,
+    workers: Vec<Worker>,
+    /// Opens the admin API of the server that runs now.
+    bearer: Bearer,
+    oracle: RefCell<Oracle>,
+    tally: RefCell<Tally>,
+    counts: Counts,
+    /// How long the last start took that was not killed.
+    last_ready: Duration,
+}
+
+/// What a run has found.
+pub(super) struct Found {
+    pub(super) counts: Counts,
+    pub(super) tally: Tally,
+    pub(super) issued: usize,
+    pub(super) violations: Vec<Violation>,
+    pub(super) journal: JournalVerdict,
+}
+
+/// What a run has done.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts {
+    /// Kills under load.
+    pub(super) kills: usize,
+    /// Kills of a start that was not ready yet.
+    pub(super) kills_before_ready: usize,
+    /// Kills of a start that had just become ready.
+    pub(super) kills_after_ready: usize,
+    /// Answers about tokens and clients that were looked up after a restart.
+    pub(super) tokens_checked: usize,
+    pub(super) clients_checked: usize,
+    /// How long each start took that was not killed.
+    pub(super) ready: Vec<Duration>,
+}
+
+/// What `tessera journal verify` said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum JournalVerdict {
+    Whole,
+    Damaged,
+    /// This server has no such command, or the run ended before it.
+    Skipped,
+}
+
+/// How long the server is under load before it is killed.
+const LOAD_MILLIS: std::ops::Range<u64> = 10..400;
+/// The most starts in a row that are killed.
+const KILLED_STARTS_MAX: usize = 4;
+/// Tokens and clients that are looked up after each restart although nothing has happened to them since the last.
+const TOKENS_SAMPLED: usize = 3000;
+const CLIENTS_SAMPLED: usize = 20;
+/// Where nobody sees the progress bar there is a line for every so many kills.
+const KILLS_A_LINE: usize = 20;
+/// How long a probe of a starting server waits before the next.
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
+const PROBE_TOKENS: usize = 100;
+
+/// Why a run ends before its time.
+enum Trouble {
+    Server(ServerError),
+    /// Noted by whoever asked.
+    Gone,
+}
+
+impl From<ServerError> for Trouble {
+    fn from(error: ServerError) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<Gone> for Trouble {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(installation: &'a Installation, options: &Options, mut random: fastrand::Rng) -> Self {
+        let workers = (0..usize::from(options.connections)).map(|number| Worker::new(number, random.fork())).collect();
+        Self {
+            installation,
+            kills: options.kills,
+            random,
+            workers,
+            bearer: Bearer::default(),
+            oracle: RefCell::default(),
+            tally: RefCell::default(),
+            counts: Counts::default(),
+            last_ready: Duration::from_millis(50),
+        }
+    }
+
+    /// Runs until all is done or something is wrong.
+    pub(super) async fn run(mut self) -> Found {
+        let mut journal = JournalVerdict::Skipped;
+        match self.kill_and_look().await {
+            Ok(()) => journal = self.verify_journal().await,
+            Err(Trouble::Server(error)) => self.note(Violation::Server(error.to_string())),
+            Err(Trouble::Gone) => {}
+        }
+        self.search_for_secrets();
+        let oracle = self.oracle.into_inner();
+        let (issued, violations) = (oracle.all_tokens().len(), oracle.violations());
+        Found { counts: self.counts, tally: self.tally.into_inner(), issued, violations, journal }
+    }
+
+    async fn kill_and_look(&mut self) -> Result<(), Trouble> {
+        let progress = progress(self.kills);
+        for kill in 0..self.kills {
+            self.kill_starts().await?;
+            let server = self.start().await?;
+            if kill == 0 {
+                self.register_kept().await?;
+            }
+            self.look_at_changed().await?;
+            if !self.oracle.borrow().is_content() {
+                server.kill().await?;
+                return Ok(());
+            }
+            self.load_until_killed(server).await?;
+            let said = format!("{} requests", self.tally.borrow().total());
+            if progress.is_hidden() && (kill + 1) % KILLS_A_LINE == 0 {
+                eprintln!("{} of {} kills, {said}", kill + 1, self.kills);
+            }
+            progress.inc(1);
+            progress.set_message(said);
+        }
+        let server = self.start().await?;
+        progress.set_message("looking up everything");
+        let (tokens, clients) = (self.oracle.borrow().all_tokens(), self.oracle.borrow().all_clients());
+        self.look_at(&tokens, &clients).await?;
+        progress.finish_and_clear();
+        Ok(server.stop().await?)
+    }
+
+    /// Kills starts at random moments, before they are ready or just after.
+    async fn kill_starts(&mut self) -> Result<(), Trouble> {
+        for _ in 0..KILLED_STARTS_MAX {
+            if self.random.bool() {
+                break;
+            }
+            let mut server = self.begin_start()?;
+            let moment = Instant::now() + self.last_ready.mul_f64(1.3 * self.random.f64());
+            if let Ok(ready) = timeout_at(moment, self.wait_until_ready(&mut server)).await {
+                ready?;
+                sleep_until(moment).await;
+            }
+            let was_ready = server.kill().await?;
+            *if was_ready { &mut self.counts.kills_after_ready } else { &mut self.counts.kills_before_ready } += 1;
+        }
+        Ok(())
+    }
+
+    /// A server that is ready.
+    async fn start(&mut self) -> Result<Server, Trouble> {
+        let mut server = self.begin_start()?;
+        self.last_ready = self.wait_until_ready(&mut server).await?;
+        self.counts.ready.push(self.last_ready);
+        let mut connection = self.load().connect(Kind::Issue).await?;
+        self.bearer = self.load().bearer(&mut connection).await?;
+        Ok(server)
+    }
+
+    async fn register_kept(&self) -> Result<(), Gone> {
+        let load = self.load();
+        let mut connection = load.connect(Kind::Register).await?;
+        for number in 0..KEPT_CLIENTS {
+            let lifetime = if number == 0 { SHORT_LIFETIME } else { LIFETIME };
+            load.register(format!("kept-{number}"), lifetime, &mut connection).await?;
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Load<'_> {
+        Load {
+            address: self.installation.address,
+            admin: &self.installation.admin,
+            bearer: &self.bearer,
+            oracle: &self.oracle,
+            tally: &self.tally,
+            is_ending: Cell::new(false),
+        }
+    }
+
+    fn begin_start(&mut self) -> Result<Server, ServerError> {
+        self.oracle.borrow_mut().started();
+        let shards = self.random.u8(1..=4);
+        self.installation.start(&["--shards".to_owned(), shards.to_string()])
+    }
+
+    /// Asks for tokens until the server is ready: it may refuse to answer, but not answer wrongly.
+    async fn wait_until_ready(&mut self, server: &mut Server) -> Result<Duration, ServerError> {
+        let tokens = self.oracle.borrow().sample_tokens(PROBE_TOKENS, &mut self.random);
+        let load = self.load();
+        load.is_ending.set(true);
+        tokio::select! {
+            ready = server.ready() => ready,
+            never = probe(&load, &tokens) => match never {},
+        }
+    }
+
+    async fn look_at_changed(&mut self) -> Result<(), Gone> {
+        let tokens = self.oracle.borrow_mut().take_changed(TOKENS_SAMPLED, &mut self.random);
+        let clients = self.oracle.borrow_mut().take_changed_clients(CLIENTS_SAMPLED, &mut self.random);
+        self.look_at(&tokens, &clients).await
+    }
+
+    /// Looks up what the server knows while nobody else asks it for anything.
+    async fn look_at(&mut self, tokens: &[TokenNumber], clients: &[ClientNumber]) -> Result<(), Gone> {
+        let load = self.load();
+        let mut connection = load.connect(Kind::LookUp).await?;
+        for tokens in tokens.chunks(BATCH_TOKENS_MAX) {
+            load.introspect_batch(Kind::LookUp, tokens, Oracle::ask_alone, &mut connection).await?;
+        }
+        for client in clients {
+            load.log_in(Kind::LookUp, *client, &mut connection).await?;
+        }
+        self.counts.tokens_checked += tokens.len();
+        self.counts.clients_checked += clients.len();
+        Ok(())
+    }
+
+    async fn load_until_killed(&mut self, server: Server) -> Result<(), Trouble> {
+        let time = Duration::from_millis(self.random.u64(LOAD_MILLIS));
+        let mut workers = std::mem::take(&mut self.workers);
+        let load = self.load();
+        let killed = async {
+            sleep(time).await;
+            load.is_ending.set(true);
+            server.kill().await
+        };
+        let (_, killed) = tokio::join!(join_all(workers.iter_mut().map(|worker| worker.run(&load))), killed);
+        killed?;
+        self.workers = workers;
+        self.counts.kills += 1;
+        Ok(())
+    }
+
+    async fn verify_journal(&self) -> JournalVerdict {
+        let reason = match self.installation.run(&["journal", "verify"]).await {
+            Ok((status, _)) if status.success() => return JournalVerdict::Whole,
+            Ok((_, words)) if words.contains("unrecognized subcommand") => return JournalVerdict::Skipped,
+            Ok((status, words)) => format!("{status}: {}", words.trim()),
+            Err(error) => error.to_string(),
+        };
+        self.note(Violation::Journal(reason));
+        JournalVerdict::Damaged
+    }
+
+    fn search_for_secrets(&mut self) {
+        let found = secrets::search(self.installation, &self.oracle.borrow(), &mut self.random);
+        match found {
+            Ok(found) => found.into_iter().for_each(|violation| self.note(violation)),
+            Err(error) => self.note(Violation::Server(format!("the data directory cannot be searched: {error}"))),
+        }
+    }
+
+    fn note(&self, violation: Violation) {
+        self.oracle.borrow_mut().note(violation);
+    }
+}
+
+/// Asks a starting server for tokens, again and again.
+async fn probe(load: &Load<'_>, tokens: &[TokenNumber]) -> Infallible {
+    loop {
+        if let Ok(mut connection) = Connection::open(load.address).await {
+            while load.introspect_batch(Kind::WhileStarting, tokens, Oracle::ask, &mut connection).await.is_ok() {
+                sleep(PROBE_PAUSE).await;
+            }
+        }
+        sleep(PROBE_PAUSE).await;
+    }
+}
+
+fn progress(kills: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} kills, {elapsed}, {msg}");
+    let progress = ProgressBar::new(u64::try_from(kills).unwrap_or(u64::MAX));
+    progress.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

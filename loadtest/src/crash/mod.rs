@@ -1,0 +1,137 @@
+//! `loadtest crash`: `kill -9` under load and during recovery, with everything that was acknowledged looked up afterwards.
+//!
+//! ```text
+//!  this process, never killed                         the server
+//!  ┌────────┐ what may it answer? ┌────────┐ requests ┌─────────┐
+//!  │ oracle │◀───────────────────▶│ worker │─────────▶│ tessera │──▶ journal
+//!  └────────┘   what it answered  └────────┘  (× 64)  └─────────┘
+//!       ▲                         ┌────────┐  kill -9      ▲
+//!       └─────────────────────────│ driver │───────────────┘
+//!          all, after a restart   └────────┘
+//! ```
+//!
+//! | | what must hold |
+//! |---|---|
+//! | I1 | an acknowledged token is active until it expires or its revocation is acknowledged; a registered client is known |
+//! | I2 | what was revoked, deleted, has expired or was seen inactive stays so |
+//! | I5 | nothing is missing before something that is there |
+//! | I7 | the journal is whole: `tessera journal verify`, where the server has it |
+//! | I8 | no token and no secret is in a file of the data directory, nor in the log |
+//! | I9 | how long a start takes is reported |
+//! | I10 | 503 is the only 5xx, and who is not killed answers |
+//!
+//! One seed makes the same choices again, but not the same moments: those are the machine's.
+
+mod driver;
+mod oracle;
+mod report;
+mod secrets;
+mod tally;
+mod violation;
+mod worker;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::client::Credentials;
+use crate::crash::driver::Driver;
+use crate::crash::report::Report;
+use crate::server::{Installation, ServerError, own_address, program_beside_this_one};
+
+/// What a run is to do.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// How often to kill the server under load. The starts that follow are killed too, at random: those kills come on top.
+    #[arg(long, default_value_t = 200)]
+    kills: usize,
+    /// Connections, each with one request under way.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// Makes the same choices as the run that printed it; random by default.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The tessera program; by default the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// A new or empty directory for the server's data; by default a temporary one. The key and the log are put beside it.
+    /// It is kept when something was found, a temporary one too.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// An argument for every start of the server, such as --server-arg=--workers=2; may be repeated. With
+    /// --durability=relaxed or memory the server promises less, and violations of I1 and I5 are right.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    server_arg: Vec<OsString>,
+    /// Write the report there too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Why a run cannot begin, or cannot say what it has found.
+#[derive(Debug, thiserror::Error)]
+enum CrashError {
+    #[error("{} is not empty: name a new directory, for nothing is known of what is in this one", .0.display())]
+    NotEmpty(PathBuf),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Kills, looks, and reports.
+pub(crate) async fn run(options: Options) -> ExitCode {
+    match report(&options).await {
+        Ok(report) if report.has_passed() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn report(options: &Options) -> Result<Report, CrashError> {
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let temporary = || tempfile::Builder::new().prefix("tessera-crash-").tempdir();
+    let mut temporary = options.data_dir.is_none().then(temporary).transpose()?;
+    let data_dir = data_dir(options.data_dir.as_deref(), temporary.as_ref())?;
+    let program = options.server.clone().map_or_else(program_beside_this_one, Ok)?;
+    let installation = Installation {
+        program: std::path::absolute(program)?,
+        data_dir,
+        address: own_address(&mut random),
+        admin: Credentials::new("operator", format!("operator-{:032x}", random.u128(..))),
+        arguments: options.server_arg.clone(),
+    };
+    let began = Instant::now();
+    let found = Driver::new(&installation, options, random).run().await;
+    let report = Report::new(seed, began.elapsed(), &installation, found);
+    print!("{report}");
+    if let Some(path) = &options.report {
+        std::fs::write(path, report.to_json())?;
+    }
+    if let (false, Some(temporary)) = (report.has_passed(), &mut temporary) {
+        temporary.disable_cleanup(true);
+    }
+    Ok(report)
+}
+
+fn data_dir(named: Option<&Path>, temporary: Option<&TempDir>) -> Result<PathBuf, CrashError> {
+    let path = match (named, temporary) {
+        (Some(named), _) => std::path::absolute(named)?,
+        (None, Some(temporary)) => temporary.path().join("tessera-data"),
+        (None, None) => return Err(io::Error::from(io::ErrorKind::NotFound).into()),
+    };
+    match path.read_dir().map(Iterator::count) {
+        Ok(1..) => Err(CrashError::NotEmpty(path)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(path),
+    }
+}

@@ -1,0 +1,80 @@
+//! Requests, counted by kind and outcome.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Issue,
+    Introspect,
+    IntrospectBatch,
+    Revoke,
+    Register,
+    Delete,
+    /// Introspection while the server reads its journal.
+    WhileStarting,
+    /// Introspection after a restart, of what was acknowledged.
+    LookUp,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Issue => "issue",
+            Self::Introspect => "introspect",
+            Self::IntrospectBatch => "introspect a batch",
+            Self::Revoke => "revoke",
+            Self::Register => "register a client",
+            Self::Delete => "delete a client",
+            Self::WhileStarting => "introspect a batch, at a start",
+            Self::LookUp => "look up after a restart",
+        })
+    }
+}
+
+/// How a request ended, for whoever sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was answered as it wished.
+    Acknowledged,
+    /// It was answered otherwise, and has changed nothing.
+    Refused,
+    /// It was not answered, and may have happened.
+    Unknown,
+}
+
+/// How many requests of one kind ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Outcomes {
+    pub(super) acknowledged: u64,
+    pub(super) refused: u64,
+    pub(super) unknown: u64,
+}
+
+/// All requests of a run.
+#[derive(Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(super) struct Tally(BTreeMap<Kind, Outcomes>);
+
+impl Tally {
+    pub(super) fn count(&mut self, kind: Kind, outcome: Outcome) {
+        let outcomes = self.0.entry(kind).or_default();
+        *match outcome {
+            Outcome::Acknowledged => &mut outcomes.acknowledged,
+            Outcome::Refused => &mut outcomes.refused,
+            Outcome::Unknown => &mut outcomes.unknown,
+        } += 1;
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = (Kind, Outcomes)> {
+        self.0.iter().map(|(kind, outcomes)| (*kind, *outcomes))
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.rows().map(|(_, outcomes)| outcomes.acknowledged + outcomes.refused + outcomes.unknown).sum()
+    }
+}

@@ -1,0 +1,73 @@
+//! What the server must not do.
+
+use std::fmt;
+
+use crate::client::Answer;
+use crate::crash::tally::Kind;
+
+/// A promise that was broken, in the words of the invariants: I1, I2, I5, I7, I8, I10.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Violation {
+    #[error("I1: an acknowledged token is not active: {0}")]
+    Lost(Place),
+    #[error("I5: an acknowledged token is not active, and a later one of its connection is: {0}")]
+    Hole(Place),
+    #[error("I2: a token is active that was revoked, expired, deleted with its client, or seen inactive: {0}")]
+    Revived(Place),
+    #[error("I1: a registered client is not known: {0}")]
+    ClientLost(Place),
+    #[error("I2: the credentials of a deleted client are accepted: {0}")]
+    ClientRevived(Place),
+    #[error("I10: {kind} was answered with {status}: {body}")]
+    WrongAnswer { kind: Kind, status: u16, body: String },
+    #[error("I10: {kind} was not answered though nobody had killed the server: {reason}")]
+    NoAnswer { kind: Kind, reason: String },
+    #[error("I8: {file} holds a token or a secret in the clear, at byte {offset}")]
+    Secret { file: String, offset: usize },
+    #[error("I7: `tessera journal verify` does not find the journal whole: {0}")]
+    Journal(String),
+    #[error("{0}")]
+    Server(String),
+}
+
+impl Violation {
+    /// No rule allows this answer.
+    pub(super) fn wrong_answer(kind: Kind, answer: &Answer) -> Self {
+        // What is said where all went well may hold a token.
+        let body = if answer.status.is_success() { Default::default() } else { String::from_utf8_lossy(&answer.body) };
+        let body = body.chars().take(BODY_CHARACTERS).collect();
+        Self::WrongAnswer { kind, status: answer.status.as_u16(), body }
+    }
+
+    /// Whether something that was acknowledged is gone.
+    pub(super) const fn is_loss(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Hole(_) | Self::ClientLost(_))
+    }
+
+    /// Whether something that was over is back.
+    pub(super) const fn is_revival(&self) -> bool {
+        matches!(self, Self::Revived(_) | Self::ClientRevived(_))
+    }
+}
+
+/// How much of a wrong answer is shown.
+const BODY_CHARACTERS: usize = 200;
+
+/// Which token or client, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) client: String,
+    /// The token's number, the connection that was told of it, and after which start of the server.
+    pub(super) issued: Option<(usize, usize, usize)>,
+    /// After which start it was seen.
+    pub(super) start: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((number, connection, start)) = self.issued {
+            write!(formatter, "token {number}, issued on connection {connection} after start {start}, ")?;
+        }
+        write!(formatter, "client {}, seen after start {}", self.client, self.start)
+    }
+}

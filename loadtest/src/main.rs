@@ -1,0 +1,75 @@
+//! Breaks and loads a Tessera server from outside, as its own process, and says what it has found.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `server` | a Tessera process: started, waited for, killed, stopped |
+//! | `client` | requests, and connections that send them one at a time |
+//! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
+//! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
+//!
+//! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
+//! for what it does not have.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is what this program is for")]
+
+mod abuse;
+mod client;
+mod crash;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Breaks and loads a Tessera server.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Kill the server again and again, under load and while it recovers, and look up all that it has acknowledged.
+    Crash(crash::Options),
+    /// Measure what well-behaved callers notice while others behave badly.
+    Abuse(abuse::Options),
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the system gives no event loop: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        // To drop a command is to end the servers that it has started.
+        tokio::select! {
+            code = run(command) => code,
+            () = interrupted() => ExitCode::FAILURE,
+        }
+    })
+}
+
+async fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Crash(options) => crash::run(options).await,
+        Command::Abuse(options) => abuse::run(options).await,
+    }
+}
+
+/// Waits for an order to end. Without signals there is none.
+async fn interrupted() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

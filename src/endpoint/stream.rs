@@ -1,0 +1,186 @@
+//! A connection that is read no faster than its answers are taken.
+//!
+//! Left alone, actix-http reads on while the client takes no answer. It decodes all that it has read, into a hundred times
+//! the bytes; and once 128 KiB more are there it asks for its next turn at once, again and again: one client that pipelines
+//! requests and reads nothing would keep a worker busy for good. It also answers all that it has read before anybody else has
+//! a turn. So nothing is read while an answer waits, little is read and written in one turn, and a client that takes nothing
+//! for too long is gone.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use actix_web::rt::net::{ActixStream, Ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// A stream between a client and its dispatcher.
+pub(super) struct Paced<T> {
+    stream: T,
+    answer_timeout: Duration,
+    /// Runs while the client takes nothing.
+    waiting: Option<Pin<Box<Sleep>>>,
+    /// Wanted to read meanwhile.
+    reader: Option<Waker>,
+    /// Read and written in this turn.
+    turn: Turn,
+}
+
+/// What a connection has done since others had their turn. The dispatcher reads until there is no more, then writes.
+#[derive(Default)]
+struct Turn {
+    read_bytes: usize,
+    written_bytes: usize,
+}
+
+/// After so many bytes no more are read in a turn: the requests among them are answered first.
+const TURN_READ_BYTES: usize = 4 * 1024;
+/// After so many bytes no more are written in a turn, so that long answers to pipelined requests let others through.
+const TURN_WRITTEN_BYTES: usize = 64 * 1024;
+
+impl<T> Paced<T> {
+    /// A client that takes nothing for `answer_timeout` is gone.
+    pub(super) const fn new(stream: T, answer_timeout: Duration) -> Self {
+        Self { stream, answer_timeout, waiting: None, reader: None, turn: Turn { read_bytes: 0, written_bytes: 0 } }
+    }
+
+    /// The client has taken something, or is gone.
+    fn resume(&mut self) {
+        self.waiting = None;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Lets others have their turn, and goes on after them.
+    fn end_turn<R>(&mut self, context: &Context<'_>) -> Poll<R> {
+        self.turn = Turn::default();
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let answer_timeout = self.answer_timeout;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(answer_timeout)));
+        waiting.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.waiting.is_some() {
+            self.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        if self.turn.read_bytes >= TURN_READ_BYTES {
+            return self.end_turn(context);
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buf);
+        self.turn.read_bytes += buf.filled().len() - before;
+        if read.is_pending() {
+            self.turn = Turn::default();
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.turn.written_bytes >= TURN_WRITTEN_BYTES {
+            return self.end_turn(context);
+        }
+        let written = match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(ready!(self.poll_waiting(context))),
+        };
+        self.turn.written_bytes += written.as_ref().map_or(0, |bytes| *bytes);
+        self.resume();
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl<T: ActixStream> ActixStream for Paced<T> {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        self.stream.poll_read_ready(context)
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        self.stream.poll_write_ready(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A client that takes so many bytes before it reads, and the server's end.
+    fn pair(bytes: usize, answer_timeout: Duration) -> (DuplexStream, Paced<DuplexStream>) {
+        let (client, server) = duplex(bytes);
+        (client, Paced::new(server, answer_timeout))
+    }
+
+    async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
+        poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_while_an_answer_waits() {
+        let (mut client, server) = pair(4, Duration::MAX);
+        let (mut reader, mut writer) = tokio::io::split(server);
+        client.write_all(b"ask").await.unwrap();
+        let mut answering = Box::pin(writer.write_all(b"answer"));
+        assert!(is_pending(&mut answering).await);
+        let mut request = [0; 3];
+        let mut reading = Box::pin(reader.read_exact(&mut request));
+        assert!(is_pending(&mut reading).await);
+
+        let mut answer = [0; 6];
+        let (answered, read, written) = tokio::join!(client.read_exact(&mut answer), reading, answering);
+        assert_eq!((answered.unwrap(), read.unwrap()), (6, 3));
+        written.unwrap();
+        assert_eq!((&answer, &request), (b"answer", b"ask"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_for_too_long_is_gone() {
+        let (_client, mut server) = pair(4, Duration::from_millis(10));
+        let error = server.write_all(b"answer").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_after_some_bytes_and_the_next_goes_on() {
+        let (mut client, mut server) = pair(1 << 20, Duration::MAX);
+        client.write_all(&[b'a'; 4 * TURN_READ_BYTES]).await.unwrap();
+        let mut requests = [0; 4 * TURN_READ_BYTES];
+        let mut reading = Box::pin(server.read_exact(&mut requests[..TURN_READ_BYTES]));
+        assert!(!is_pending(&mut reading).await, "a turn has so many bytes");
+        drop(reading);
+        let mut reading = Box::pin(server.read_exact(&mut requests[TURN_READ_BYTES..]));
+        assert!(is_pending(&mut reading).await, "others have their turn");
+        reading.await.unwrap();
+
+        let answers = [b'b'; 3 * TURN_WRITTEN_BYTES];
+        let (first, rest) = answers.split_at(TURN_WRITTEN_BYTES);
+        let mut writing = Box::pin(server.write_all(first));
+        assert!(!is_pending(&mut writing).await, "a turn has so many bytes");
+        drop(writing);
+        let mut writing = Box::pin(server.write_all(rest));
+        assert!(is_pending(&mut writing).await, "others have their turn");
+        writing.await.unwrap();
+    }
+}
