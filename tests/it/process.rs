@@ -9,3 +9,4 @@ mod secrets;
 mod settings;
 mod starting;
 mod stop;
+mod strace;
