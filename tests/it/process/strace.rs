@@ -20,13 +20,15 @@ use crate::http::{Answer, Connection};
 const FIRST_SEGMENT: &str = "wal-00000000000000000001-00000001.seg";
 const SECOND_SEGMENT: &str = "wal-00000000000000000001-00000002.seg";
 const SPARE: &str = "spare.tmp";
+/// The master key, beside the data directory.
+const KEY: &str = "tessera-data.key";
 /// The data directory itself, as a file of a fault.
 const DIRECTORY: &str = "";
 
 /// What the disk does wrong: a call, its fault and when, in the words of `strace -e inject=`.
 struct Fault {
     inject: &'static str,
-    /// In the data directory. Empty: all files are struck.
+    /// In the data directory, but for the [`KEY`]. Empty: all files are struck.
     files: &'static [&'static str],
 }
 
@@ -56,7 +58,8 @@ impl Fault {
         command.args(["-D", "-f", "-qq", "-e", &format!("trace={calls}"), "-e", &format!("inject={}", self.inject)]);
         command.arg("-o").arg(strace_log(home));
         for file in self.files {
-            command.arg("-P").arg(home.data_dir().join(file).components().as_path());
+            let path = if *file == KEY { home.key_file() } else { home.data_dir().join(file) };
+            command.arg("-P").arg(path.components().as_path());
         }
         command.arg(serve.get_program()).args(serve.get_args()).args(arguments);
         Program::spawn(&mut command)
@@ -209,9 +212,16 @@ const START_FAULTS: [(Fault, &str); 9] = [
     (Fault::on(&["HEAD"], "fdatasync:error=EIO:when=1"), "cannot sync HEAD"),
 ];
 
+/// What only the first start does.
+const FIRST_START_FAULTS: [(Fault, &str); 3] = [
+    (Fault::on(&[KEY], "write:error=ENOSPC"), "cannot write the master key to"),
+    (Fault::on(&[KEY], "fsync:error=EIO"), "cannot write the master key to"),
+    (Fault::on(&["HEAD"], "fdatasync:error=EIO:when=2"), "cannot sync HEAD"),
+];
+
 #[test]
 fn a_first_start_that_fails_leaves_nothing_in_the_way_of_the_next() {
-    for fault in START_FAULTS {
+    for fault in FIRST_START_FAULTS.into_iter().chain(START_FAULTS) {
         let home = Home::new();
         check_starts(&home, &[fault]);
         assert_restarts(&home, &[]);
