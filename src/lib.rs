@@ -19,6 +19,7 @@
 //! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal` and `config` | disk on a request's path |
 //! | [`command`] | commands that speak to a running server | `config` | the server's state |
 //! | [`server`] | the composition root | everything | |
+//! | `fuzzing` | what holds for any bytes; in no build but those of tests and fuzzers | everything | |
 //!
 //! Anyone may import `telemetry`. `tests/it/architecture.rs` holds this table against the code.
 //!
@@ -59,6 +60,8 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod grant;
 pub mod journal;
 pub mod oauth;

@@ -120,6 +120,8 @@ mod error;
 mod fields;
 mod file;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod head;
 mod keys;
 mod lane;
@@ -129,7 +131,8 @@ mod reader;
 mod recover;
 mod scan;
 mod segment;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzz targets use a part of it"))]
 pub(crate) mod sim;
 mod spare;
 mod survey;

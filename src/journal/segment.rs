@@ -71,7 +71,9 @@ impl SegmentHeader {
         let mut fields = FieldReader::new(fields);
         fields.bytes::<4>()?;
         let version = fields.u16()?;
-        fields.u16()?;
+        if fields.u16()? != 0 && version == SEGMENT_VERSION {
+            return None;
+        }
         let instance = fields.bytes()?;
         let segment_id = fields.u64()?;
         let epoch = fields.u64()?;
