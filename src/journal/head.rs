@@ -65,6 +65,10 @@ impl Head {
         let durable_lsn = Lsn::new(fields.u64()?);
         let segment_id = fields.u64()?;
         let retained_from = Lsn::new(fields.u64()?);
+        // What comes after the last number would be taken for older.
+        if [counter, epoch, segment_id].contains(&u64::MAX) {
+            return None;
+        }
         if !(is_reserved_zero && fields.u64()? == 0) && version == HEAD_VERSION {
             return None;
         }
