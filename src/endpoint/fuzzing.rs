@@ -7,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::byte_serialize;
 use serde_json::Value;
 
+use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
 use crate::endpoint::client_authentication::{CREDENTIALS_BYTES_MAX, read_basic};
 use crate::endpoint::form::{Form, PARAMETERS_MAX, VALUE_BYTES_MAX};
 use crate::endpoint::introspect_batch::BatchRequest;
+use crate::endpoint::request::read_object;
 
 /// A form reads as a browser's parser reads it, or not at all: where that one would replace, repeat or go on for ever.
 pub(crate) fn form(data: &[u8]) {
@@ -100,6 +102,16 @@ fn naive_base64(text: &[u8]) -> Option<Vec<u8>> {
     }
     let is_whole = digits % 4 != 1 && bits == 0 && padding <= (4 - digits % 4) % 4;
     is_whole.then_some(decoded)
+}
+
+/// The metadata of a client is an object, and survives being written and read.
+pub(crate) fn metadata(data: &[u8]) {
+    let Ok(document) = read_object::<ClientMetadataDocument>(data) else { return };
+    assert!(serde_json::from_slice::<Value>(data).is_ok_and(|value| value.is_object()), "it is an object");
+    let Ok(metadata) = ClientMetadata::parse(&document) else { return };
+    let written = serde_json::to_string(&metadata.to_document()).expect("a document can be written");
+    let again = read_object(written.as_bytes()).expect("what was written can be read");
+    assert_eq!(ClientMetadata::parse(&again), Ok(metadata));
 }
 
 /// A batch is an object with one list of texts, as any other JSON parser reads it.

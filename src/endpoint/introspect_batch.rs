@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::endpoint::client_authentication::authenticate;
 use crate::endpoint::introspect::{RESPONSE_BYTES_USUAL, write_introspection};
 use crate::endpoint::reject::{Rejection, json_response};
-use crate::endpoint::request::{Arrived, serve};
+use crate::endpoint::request::{Arrived, read_object, serve};
 use crate::endpoint::service::Worker;
 use crate::oauth::error::OAuthError;
 use crate::telemetry::http::Endpoint;
@@ -49,7 +49,7 @@ pub(super) struct BatchRequest<'a> {
 
 impl<'a> BatchRequest<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, OAuthError> {
-        let batch: Self = serde_json::from_slice(body)
+        let batch: Self = read_object(body)
             .map_err(|error| OAuthError::invalid_request(format!("the body must be {{'tokens': ['...']}}: {error}")))?;
         if batch.tokens.len() > TOKENS_MAX {
             return Err(OAuthError::invalid_request("there are more than 1000 tokens"));
