@@ -12,7 +12,7 @@ use crate::journal::segment::{COVERED_BYTES, Instance, check_key, check_version,
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Grows by one with every write; the higher slot counts.
-    counter: u64,
+    pub(super) counter: u64,
     pub(crate) instance: Instance,
     pub(crate) epoch: u64,
     pub(crate) durable_lsn: Lsn,
