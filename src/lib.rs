@@ -19,6 +19,7 @@
 //! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal` and `config` | disk on a request's path |
 //! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `token` `signing` | the server's state |
 //! | [`server`] | the composition root | everything | |
+//! | `fuzzing` | what holds for any bytes; in no build but those of tests and fuzzers | everything | |
 //!
 //! Anyone may import `telemetry`. `tests/it/architecture.rs` holds this table against the code.
 //!
@@ -65,6 +66,8 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod grant;
 pub mod journal;
 pub mod oauth;

@@ -52,7 +52,7 @@ pub struct UnreadableRecord {
     reason: String,
 }
 
-pub(super) fn encode_stored(client: &Client) -> Result<AlignedVec, rancor::Error> {
+pub(crate) fn encode_stored(client: &Client) -> Result<AlignedVec, rancor::Error> {
     rkyv::to_bytes(&ClientStored {
         client_id: client.id.as_str().to_owned(),
         generation: client.generation,
@@ -65,7 +65,7 @@ pub(super) fn encode_stored(client: &Client) -> Result<AlignedVec, rancor::Error
     })
 }
 
-pub(super) fn encode_deleted(client_id: &ClientId, generation: u64) -> Result<AlignedVec, rancor::Error> {
+pub(crate) fn encode_deleted(client_id: &ClientId, generation: u64) -> Result<AlignedVec, rancor::Error> {
     rkyv::to_bytes(&ClientDeleted { client_id: client_id.as_str().to_owned(), generation })
 }
 

@@ -20,8 +20,15 @@ pub(super) fn read(
     reading.read_file(flags, &environment, default_file);
     reading.read_environment(&environment);
     reading.read_flags(flags);
-    reading.settle();
-    if reading.errors.is_empty() { Ok(reading.config) } else { Err(ConfigErrors::new(reading.errors)) }
+    reading.end()
+}
+
+/// As [`read`], with a file that has this text and nothing else.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_file(text: &[u8]) -> Result<Config, ConfigErrors> {
+    let mut reading = Reading::default();
+    reading.take_text(Path::new(crate::config::DEFAULT_FILE), text.to_owned());
+    reading.end()
 }
 
 /// The variables that are meant for us.
@@ -74,6 +81,10 @@ impl Reading {
             Err(_) if path.as_os_str().is_empty() => return,
             Err(error) => return self.refuse_file(path, format!("cannot be read: {error}")),
         };
+        self.take_text(path, text);
+    }
+
+    fn take_text(&mut self, path: &Path, text: Vec<u8>) {
         self.config.file = Some(path.to_owned());
         let Ok(text) = String::from_utf8(text) else {
             return self.refuse_file(path, "is not UTF-8".to_owned());
@@ -154,6 +165,11 @@ impl Reading {
     fn refuse_file(&mut self, path: &Path, problem: String) {
         let path = path.to_owned();
         self.errors.push(ConfigError::File { path, problem });
+    }
+
+    fn end(mut self) -> Result<Config, ConfigErrors> {
+        self.settle();
+        if self.errors.is_empty() { Ok(self.config) } else { Err(ConfigErrors::new(self.errors)) }
     }
 
     /// Derives what depends on other settings, and checks what only makes sense together.

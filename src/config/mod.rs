@@ -183,6 +183,12 @@ impl Config {
         layers::read(flags, environment, default_file)
     }
 
+    /// What [`Self::load`] reads where there is nothing but this file.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_file(text: &[u8]) -> Result<Self, ConfigErrors> {
+        layers::read_file(text)
+    }
+
     /// Every setting as it is in force, in the order of the help, with its source. Secrets are not shown.
     #[must_use]
     pub fn effective(&self) -> Vec<Effective> {

@@ -16,7 +16,7 @@ use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
 use crate::client::secret::ClientSecret;
 use crate::endpoint::Surface;
 use crate::endpoint::reject::{Rejection, json_response};
-use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, serve};
+use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, read_object, serve};
 use crate::endpoint::service::Worker;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::telemetry::http::Endpoint;
@@ -170,7 +170,7 @@ fn authorize(request: &Arrived<'_>, access: Access) -> Result<(), Rejection> {
 
 fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Rejection> {
     request.expect_content("application/json")?;
-    serde_json::from_slice(&request.body).map_err(|error| invalid_metadata(&error).into())
+    read_object(&request.body).map_err(|error| invalid_metadata(&error).into())
 }
 
 fn invalid_metadata(error: &dyn ToString) -> OAuthError {

@@ -14,7 +14,7 @@ use crate::endpoint::form::{Form, decode};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 
 /// The longest pair of credentials, decoded from base64, in bytes.
-const CREDENTIALS_BYTES_MAX: usize = 1024;
+pub(super) const CREDENTIALS_BYTES_MAX: usize = 1024;
 
 /// The client that the request proves itself to be, by `client_secret_basic` or `client_secret_post`. An unknown client and a
 /// wrong secret take the same time and get the same answer.
@@ -61,7 +61,7 @@ fn verify(registry: &ClientRegistry, id: &str, secret: &str) -> Result<Arc<Clien
 }
 
 /// Reads `Basic base64(form(client_id) ":" form(client_secret))`.
-fn read_basic<'a>(field: &[u8], buffer: &'a mut [u8]) -> Result<(Cow<'a, str>, Cow<'a, str>), OAuthError> {
+pub(super) fn read_basic<'a>(field: &[u8], buffer: &'a mut [u8]) -> Result<(Cow<'a, str>, Cow<'a, str>), OAuthError> {
     let malformed = || invalid_client("the Authorization header is no Basic authentication of RFC 6749 section 2.3.1");
     let (scheme, credentials) = field.split_at_checked(b"Basic ".len()).ok_or_else(malformed)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {

@@ -17,9 +17,9 @@ pub(super) struct Form<'a> {
 /// Parameters that need no allocation.
 const PARAMETERS_USUAL: usize = 4;
 /// The most parameters of one request.
-const PARAMETERS_MAX: usize = 32;
+pub(super) const PARAMETERS_MAX: usize = 32;
 /// The longest value of a parameter, decoded, in bytes.
-const VALUE_BYTES_MAX: usize = 16 * 1024;
+pub(super) const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 impl<'a> Form<'a> {
     /// Reads a body. Unlike a browser's parser it replaces nothing: what cannot be decoded is an error.
@@ -46,6 +46,12 @@ impl<'a> Form<'a> {
     /// The value of a parameter that must be there.
     pub(super) fn require(&self, name: &'static str) -> Result<&str, OAuthError> {
         self.find(name).ok_or_else(|| OAuthError::invalid_request(format!("the parameter {name} is missing")))
+    }
+
+    /// All parameters in their order.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters.iter().map(|(name, value)| (&**name, &**value))
     }
 
     fn add(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), OAuthError> {
@@ -100,7 +106,7 @@ mod tests {
     #[track_caller]
     fn check(body: &[u8], expected: Result<&[(&str, &str)], &str>) {
         let form = Form::parse(body);
-        let pairs = form.as_ref().map(|form| form.parameters.iter().map(|(name, value)| (&**name, &**value)).collect());
+        let pairs = form.as_ref().map(|form| form.pairs().collect());
         let pairs: Result<Vec<_>, _> = pairs.map_err(|error| &*error.description);
         assert_eq!(pairs.as_deref(), expected.as_ref().map(|pairs| *pairs), "{}", body.escape_ascii());
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::endpoint::client_authentication::authenticate;
 use crate::endpoint::introspect::{RESPONSE_BYTES_USUAL, write_introspection};
 use crate::endpoint::reject::{Rejection, json_response};
-use crate::endpoint::request::{Arrived, serve};
+use crate::endpoint::request::{Arrived, read_object, serve};
 use crate::endpoint::service::Worker;
 use crate::oauth::error::OAuthError;
 use crate::telemetry::http::Endpoint;
@@ -27,14 +27,10 @@ pub(super) async fn introspect_batch(worker: &Worker, head: &RequestHead, payloa
 fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
     request.expect_content("application/json")?;
     let caller = authenticate(&request.service.registry, request.headers(), None)?;
-    let batch: BatchRequest<'_> = serde_json::from_slice(&request.body)
-        .map_err(|error| OAuthError::invalid_request(format!("the body must be {{'tokens': ['...']}}: {error}")))?;
-    if batch.tokens.len() > TOKENS_MAX {
-        return Err(OAuthError::invalid_request("there are more than 1000 tokens").into());
-    }
+    let batch = BatchRequest::parse(&request.body)?;
     let mut body = String::with_capacity(RESPONSE_BYTES_USUAL * batch.tokens.len() + 16);
     body.push_str(r#"{"results":["#);
-    for (number, Token(token)) in batch.tokens.iter().enumerate() {
+    for (number, token) in batch.tokens().enumerate() {
         if number > 0 {
             body.push(',');
         }
@@ -46,9 +42,24 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BatchRequest<'a> {
+pub(super) struct BatchRequest<'a> {
     #[serde(borrow)]
     tokens: Vec<Token<'a>>,
+}
+
+impl<'a> BatchRequest<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, OAuthError> {
+        let batch: Self = read_object(body)
+            .map_err(|error| OAuthError::invalid_request(format!("the body must be {{'tokens': ['...']}}: {error}")))?;
+        if batch.tokens.len() > TOKENS_MAX {
+            return Err(OAuthError::invalid_request("there are more than 1000 tokens"));
+        }
+        Ok(batch)
+    }
+
+    pub(super) fn tokens(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tokens.iter().map(|Token(token)| &**token)
+    }
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,8 @@ mod admin;
 mod client_authentication;
 mod form;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod health;
 mod introspect;
 mod introspect_batch;

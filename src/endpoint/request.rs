@@ -12,6 +12,8 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::web::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use serde::Deserialize;
+use serde::de::Error as _;
 
 use crate::clock::UnixTime;
 use crate::endpoint::reject::Rejection;
@@ -179,6 +181,15 @@ impl ArrivingBody<'_> {
         let mut whole = BytesMut::from(std::mem::take(&mut self.first));
         whole.unsplit(std::mem::take(&mut self.more));
         Poll::Ready(Ok(whole.freeze()))
+    }
+}
+
+/// Reads a JSON object. By itself serde takes a list for a struct too, its items for the members in their order.
+pub(super) fn read_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, serde_json::Error> {
+    if body.trim_ascii_start().starts_with(b"{") {
+        serde_json::from_slice(body)
+    } else {
+        Err(serde_json::Error::custom("it is no JSON object"))
     }
 }
 

@@ -110,13 +110,23 @@ pub trait DiskFile: Send + Sync {
 /// Holds the directory until it is dropped.
 pub trait DiskLock: Send {}
 
-/// Writes a file that only this user may read (0600), and makes it durable with its name. Fails if the name is taken.
+/// Writes a file that only this user may read (0600), and makes it durable with its name. Fails if the name is taken; when it
+/// fails otherwise, the name is free again.
 ///
 /// # Errors
 ///
 /// What the file system answered.
 pub fn create_private_file(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = write_durably(file, path, text);
+    if written.is_err() {
+        // An empty file would be in the way of the next start.
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}
+
+fn write_durably(mut file: File, path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -24,7 +24,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn to_page(self, keys: &JournalKeys) -> [u8; PAGE_BYTES] {
+    pub(super) fn to_page(self, keys: &JournalKeys) -> [u8; PAGE_BYTES] {
         let mut fields = [0; COVERED_BYTES];
         FieldWriter::new(&mut fields)
             .bytes(HEAD_MAGIC)
@@ -58,7 +58,7 @@ impl Head {
         let mut fields = FieldReader::new(fields);
         fields.bytes::<4>()?;
         let version = fields.u16()?;
-        fields.u16()?;
+        let is_reserved_zero = fields.u16()? == 0;
         let counter = fields.u64()?;
         let instance = fields.bytes()?;
         let key_id = fields.u64()?;
@@ -66,6 +66,13 @@ impl Head {
         let durable_lsn = Lsn::new(fields.u64()?);
         let segment_id = fields.u64()?;
         let retained_from = Lsn::new(fields.u64()?);
+        // What comes after the last number would be taken for older.
+        if [counter, epoch, segment_id].contains(&u64::MAX) {
+            return None;
+        }
+        if !(is_reserved_zero && fields.u64()? == 0) && version == HEAD_VERSION {
+            return None;
+        }
         Some((version, key_id, Self { counter, instance, epoch, durable_lsn, segment_id, retained_from }))
     }
 }

@@ -145,6 +145,8 @@ mod error;
 mod fields;
 mod file;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod head;
 pub mod inspect;
 mod keys;
@@ -157,7 +159,8 @@ mod recover;
 mod reserve;
 mod scan;
 mod segment;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzz targets use a part of it"))]
 pub(crate) mod sim;
 pub mod snapshot;
 mod space;

@@ -71,7 +71,9 @@ impl SegmentHeader {
         let mut fields = FieldReader::new(fields);
         fields.bytes::<4>()?;
         let version = fields.u16()?;
-        fields.u16()?;
+        if fields.u16()? != 0 && version == SEGMENT_VERSION {
+            return None;
+        }
         let instance = fields.bytes()?;
         let segment_id = fields.u64()?;
         let epoch = fields.u64()?;
@@ -79,6 +81,10 @@ impl SegmentHeader {
         let key_id = fields.u64()?;
         let created_at = UnixTime::from_millis(fields.u64()?);
         let previous = Mac(fields.bytes()?);
+        // What comes after the last number would be taken for older.
+        if [segment_id, epoch].contains(&u64::MAX) {
+            return None;
+        }
         Some((version, key_id, Self { instance, segment_id, epoch, first_lsn, created_at, previous }))
     }
 

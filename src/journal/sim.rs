@@ -1,5 +1,7 @@
 //! An in-memory disk that crashes from a seed, loses what was not synced, fills up, fails and rots.
 
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "of tests and fuzzers alone")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};

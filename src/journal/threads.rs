@@ -47,9 +47,12 @@ pub(crate) fn spawn(
 pub fn run_in_batches() {
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
     // Without it everything works, at the price of more switches.
-    if let Ok(as_before) = ThreadPriorityValue::try_from(NICE_ZERO) {
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(as_before), policy);
+    let before = rustix::process::getpriority_process(None);
+    if let Ok(nice_zero) = ThreadPriorityValue::try_from(NICE_ZERO) {
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(nice_zero), policy);
     }
+    // With the policy it takes a niceness too; who started the server may have chosen another.
+    let _ = before.map(|niceness| rustix::process::setpriority_process(None, niceness));
 }
 
 /// Lets every other thread go first (nice 19): for work that can wait.

@@ -204,6 +204,7 @@ fn bad_metadata() -> Vec<String> {
         "1",
         "{} {}",
         "\u{feff}{}",
+        r#"["a name"]"#,
     ]
     .map(str::to_owned)
     .to_vec();

@@ -13,3 +13,4 @@ mod settings;
 mod snapshot;
 mod starting;
 mod stop;
+mod strace;

@@ -226,6 +226,7 @@ fn a_batch_is_one_strict_json_object() {
     for text in [
         "",
         "[]",
+        r#"[["a"]]"#,
         "{}",
         r#"{"tokens":"a"}"#,
         r#"{"tokens":[1]}"#,

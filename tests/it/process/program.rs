@@ -197,10 +197,32 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// A line of what the kernel says of the process.
+    pub(super) fn status(&self, name: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    }
+
+    /// Ends the strace that traces it, if one does, and so lets go of the calls that it holds back.
+    pub(super) fn end_strace(&self) {
+        if let Some(tracer) = Pid::from_raw(self.status("TracerPid:").parse().unwrap()) {
+            // It may have ended already.
+            let _ = kill_process(tracer, Signal::KILL);
+        }
+    }
+
     /// Ends it as `kill -9` does.
     pub(super) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // It may have ended already, and been waited for.
+        if self.child.kill().is_ok() && matches!(self.child.try_wait(), Ok(None)) {
+            // strace would hide its end for as long as it holds back a call.
+            self.end_strace();
+        }
+        let _ = self.child.wait();
     }
 
     /// Ends it as an operator does.
@@ -228,9 +250,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 

@@ -1,0 +1,133 @@
+//! What holds of the parsers of requests for any bytes: see `crate::fuzzing`.
+
+#![expect(clippy::indexing_slicing, reason = "a property that does not hold panics, here too")]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use form_urlencoded::byte_serialize;
+use serde_json::Value;
+
+use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
+use crate::endpoint::client_authentication::{CREDENTIALS_BYTES_MAX, read_basic};
+use crate::endpoint::form::{Form, PARAMETERS_MAX, VALUE_BYTES_MAX};
+use crate::endpoint::introspect_batch::BatchRequest;
+use crate::endpoint::request::read_object;
+
+/// A form reads as a browser's parser reads it, or not at all: where that one would replace, repeat or go on for ever.
+pub(crate) fn form(data: &[u8]) {
+    let form = Form::parse(data).ok();
+    let pairs: Option<Vec<(String, String)>> =
+        form.as_ref().map(|form| form.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+    assert_eq!(pairs, naive_form(data));
+    let Some(pairs) = pairs else { return };
+    assert!(form_urlencoded::parse(data).into_owned().eq(pairs.iter().cloned()));
+    let written = form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
+    let again = Form::parse(written.as_bytes()).expect("what was read can be written and read");
+    assert!(again.pairs().eq(pairs.iter().map(|(name, value)| (&**name, &**value))));
+}
+
+fn naive_form(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = halves(pair, b'=').unwrap_or((pair, b""));
+        let (name, value) = (naive_decode(name)?, naive_decode(value)?);
+        if value.len() > VALUE_BYTES_MAX || pairs.iter().any(|(own, _)| *own == name) {
+            return None;
+        }
+        pairs.push((name, value));
+    }
+    (pairs.len() <= PARAMETERS_MAX).then_some(pairs)
+}
+
+fn halves(text: &[u8], parting: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == parting)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+fn naive_decode(text: &[u8]) -> Option<String> {
+    let (mut decoded, mut bytes) = (Vec::new(), text.iter());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(*bytes.next()?).to_digit(16);
+                u8::try_from(digit()? << 4 | digit()?).ok()?
+            }
+            plain => *plain,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// Basic credentials read as a decoder reads them that is written from RFC 4648 and RFC 6749 alone; what was read can be
+/// written and read again.
+pub(crate) fn basic(data: &[u8]) {
+    let mut buffer = [0; CREDENTIALS_BYTES_MAX];
+    let read = read_basic(data, &mut buffer).ok().map(|(id, secret)| (id.into_owned(), secret.into_owned()));
+    // Near the bound the two may differ in how they count.
+    if data.len() < CREDENTIALS_BYTES_MAX {
+        assert_eq!(read, naive_basic(data));
+    }
+    let Some((id, secret)) = read else { return };
+    let [own_id, own_secret] = [&id, &secret].map(|half| byte_serialize(half.as_bytes()).collect::<String>());
+    let field = format!("Basic {}", STANDARD.encode(format!("{own_id}:{own_secret}")));
+    if field.len() < CREDENTIALS_BYTES_MAX {
+        let again = read_basic(field.as_bytes(), &mut buffer).expect("what was read can be written and read");
+        assert_eq!(again, (id.into(), secret.into()));
+    }
+}
+
+fn naive_basic(field: &[u8]) -> Option<(String, String)> {
+    let scheme = field.get(..6)?;
+    let credentials = naive_base64(field[6..].trim_ascii()).filter(|_| scheme.eq_ignore_ascii_case(b"basic "))?;
+    let (id, secret) = halves(&credentials, b':')?;
+    Some((naive_decode(id)?, naive_decode(secret)?))
+}
+
+/// The padding may be left out, wholly or in part.
+fn naive_base64(text: &[u8]) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let padding = text.len() - digits;
+    let (mut bits, mut count, mut decoded) = (0_u32, 0, Vec::new());
+    for byte in &text[..digits] {
+        let digit = ALPHABET.iter().position(|own| own == byte)?;
+        bits = bits << 6 | u32::try_from(digit).ok()?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            decoded.push(u8::try_from(bits >> count & 0xff).ok()?);
+            bits &= (1 << count) - 1;
+        }
+    }
+    let is_whole = digits % 4 != 1 && bits == 0 && padding <= (4 - digits % 4) % 4;
+    is_whole.then_some(decoded)
+}
+
+/// The metadata of a client is an object, and survives being written and read.
+pub(crate) fn metadata(data: &[u8]) {
+    let Ok(document) = read_object::<ClientMetadataDocument>(data) else { return };
+    assert!(serde_json::from_slice::<Value>(data).is_ok_and(|value| value.is_object()), "it is an object");
+    let Ok(metadata) = ClientMetadata::parse(&document) else { return };
+    let written = serde_json::to_string(&metadata.to_document()).expect("a document can be written");
+    let again = read_object(written.as_bytes()).expect("what was written can be read");
+    assert_eq!(ClientMetadata::parse(&again), Ok(metadata));
+}
+
+/// A batch is an object with one list of texts, as any other JSON parser reads it.
+pub(crate) fn batch(data: &[u8]) {
+    let batch = BatchRequest::parse(data).ok();
+    let value = serde_json::from_slice::<Value>(data).ok();
+    let texts = value.as_ref().and_then(|value| {
+        let object = value.as_object().filter(|object| object.len() == 1)?;
+        object.get("tokens")?.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>()
+    });
+    if let Some(batch) = batch {
+        assert!(batch.tokens().eq(texts.expect("it is such an object")));
+    } else if let Some(texts) = texts {
+        // What was refused was too much, or said twice.
+        let written = serde_json::json!({ "tokens": texts }).to_string();
+        let again = BatchRequest::parse(written.as_bytes()).ok();
+        assert_eq!(again.map(|again| again.tokens().eq(texts.iter().copied())), (texts.len() <= 1000).then_some(true));
+    }
+}
