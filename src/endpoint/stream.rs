@@ -3,8 +3,9 @@
 //! Left alone, actix-http reads on while the client takes no answer. It decodes all that it has read, into a hundred times
 //! the bytes; and once 128 KiB more are there it asks for its next turn at once, again and again: one client that pipelines
 //! requests and reads nothing would keep a worker busy for good. It also answers all that it has read before anybody else has
-//! a turn. So nothing is read while an answer waits, little is read and written in one turn, and a client that takes nothing
-//! for too long is gone.
+//! a turn. So nothing is read while an answer waits, little is written in one turn, and a client that takes nothing for too
+//! long is gone. (What is read is not cut into turns: actix-http leaves requests undecoded while 16 wait for their answers, and
+//! where it had not seen the end of what there is, nothing would call it again.)
 
 use std::io;
 use std::pin::Pin;
@@ -23,26 +24,17 @@ pub(super) struct Paced<T> {
     waiting: Option<Pin<Box<Sleep>>>,
     /// Wanted to read meanwhile.
     reader: Option<Waker>,
-    /// Read and written in this turn.
-    turn: Turn,
-}
-
-/// What a connection has done since others had their turn. The dispatcher reads until there is no more, then writes.
-#[derive(Default)]
-struct Turn {
-    read_bytes: usize,
+    /// Written since others had their turn, which is when there is nothing more to read.
     written_bytes: usize,
 }
 
-/// After so many bytes no more are read in a turn: the requests among them are answered first.
-const TURN_READ_BYTES: usize = 4 * 1024;
 /// After so many bytes no more are written in a turn, so that long answers to pipelined requests let others through.
 const TURN_WRITTEN_BYTES: usize = 64 * 1024;
 
 impl<T> Paced<T> {
     /// A client that takes nothing for `answer_timeout` is gone.
     pub(super) const fn new(stream: T, answer_timeout: Duration) -> Self {
-        Self { stream, answer_timeout, waiting: None, reader: None, turn: Turn { read_bytes: 0, written_bytes: 0 } }
+        Self { stream, answer_timeout, waiting: None, reader: None, written_bytes: 0 }
     }
 
     /// The client has taken something, or is gone.
@@ -55,7 +47,7 @@ impl<T> Paced<T> {
 
     /// Lets others have their turn, and goes on after them.
     fn end_turn<R>(&mut self, context: &Context<'_>) -> Poll<R> {
-        self.turn = Turn::default();
+        self.written_bytes = 0;
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -73,14 +65,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
             self.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
-        if self.turn.read_bytes >= TURN_READ_BYTES {
-            return self.end_turn(context);
-        }
-        let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buf);
-        self.turn.read_bytes += buf.filled().len() - before;
         if read.is_pending() {
-            self.turn = Turn::default();
+            self.written_bytes = 0;
         }
         read
     }
@@ -88,14 +75,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.turn.written_bytes >= TURN_WRITTEN_BYTES {
+        if self.written_bytes >= TURN_WRITTEN_BYTES {
             return self.end_turn(context);
         }
         let written = match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(written) => written,
             Poll::Pending => Err(ready!(self.poll_waiting(context))),
         };
-        self.turn.written_bytes += written.as_ref().map_or(0, |bytes| *bytes);
+        self.written_bytes += written.as_ref().map_or(0, |bytes| *bytes);
         self.resume();
         Poll::Ready(written)
     }
@@ -164,16 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_ends_after_some_bytes_and_the_next_goes_on() {
-        let (mut client, mut server) = pair(1 << 20, Duration::MAX);
-        client.write_all(&[b'a'; 4 * TURN_READ_BYTES]).await.unwrap();
-        let mut requests = [0; 4 * TURN_READ_BYTES];
-        let mut reading = Box::pin(server.read_exact(&mut requests[..TURN_READ_BYTES]));
-        assert!(!is_pending(&mut reading).await, "a turn has so many bytes");
-        drop(reading);
-        let mut reading = Box::pin(server.read_exact(&mut requests[TURN_READ_BYTES..]));
-        assert!(is_pending(&mut reading).await, "others have their turn");
-        reading.await.unwrap();
-
+        let (_client, mut server) = pair(1 << 20, Duration::MAX);
         let answers = [b'b'; 3 * TURN_WRITTEN_BYTES];
         let (first, rest) = answers.split_at(TURN_WRITTEN_BYTES);
         let mut writing = Box::pin(server.write_all(first));
