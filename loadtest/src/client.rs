@@ -84,6 +84,11 @@ impl Bearer {
     pub(crate) fn delete(&self, client_id: &str) -> Request {
         request(Method::DELETE, &format!("/admin/v1/clients/{client_id}"), &self.0, JSON, String::new())
     }
+
+    /// Takes a snapshot, from which the next start goes on.
+    pub(crate) fn take_snapshot(&self) -> Request {
+        request(Method::POST, "/admin/v1/snapshots", &self.0, JSON, String::new())
+    }
 }
 
 /// A client to be registered (RFC 7591 §2, with our own additions).

@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Revoke,
     Register,
     Delete,
+    /// A snapshot, taken while everything goes on.
+    Snapshot,
     /// Introspection while the server reads its journal.
     WhileStarting,
     /// Introspection after a restart, of what was acknowledged.
@@ -30,6 +32,7 @@ impl fmt::Display for Kind {
             Self::Revoke => "revoke",
             Self::Register => "register a client",
             Self::Delete => "delete a client",
+            Self::Snapshot => "take a snapshot",
             Self::WhileStarting => "introspect a batch, at a start",
             Self::LookUp => "look up after a restart",
         })

@@ -38,6 +38,7 @@ const MIX: &[(Kind, u32)] = &[
     (Kind::Revoke, 310),
     (Kind::Register, 6),
     (Kind::Delete, 4),
+    (Kind::Snapshot, 1),
 ];
 const BATCH_TOKENS: usize = 50;
 
@@ -70,6 +71,7 @@ impl Worker {
             Kind::Revoke => self.revoke(connection, load).await,
             Kind::Register => self.register(connection, load).await,
             Kind::Delete => self.delete(connection, load).await,
+            Kind::Snapshot => load.take_snapshot(connection).await,
             Kind::Issue | Kind::WhileStarting | Kind::LookUp => self.issue(connection, load).await,
         }
     }
@@ -176,6 +178,13 @@ impl Load<'_> {
         if let Some(token) = token {
             self.oracle.borrow_mut().issued(client, token, worker, (sent, Instant::now()));
         }
+        Ok(())
+    }
+
+    /// Takes a snapshot. A server that keeps nothing has none to take.
+    async fn take_snapshot(&self, connection: &mut Connection) -> Result<(), Gone> {
+        let answer = self.ask(Kind::Snapshot, self.bearer.take_snapshot(), connection).await?;
+        self.judge(Kind::Snapshot, &answer, &[StatusCode::CONFLICT], |_| Some(()));
         Ok(())
     }
 
