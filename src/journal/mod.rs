@@ -286,7 +286,7 @@ pub(crate) fn open_with(
 }
 
 /// Everything but the threads: a simulation drives the [`Committer`] itself.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn open_without_threads(
     disk: Arc<dyn Disk>,
     options: Options,
