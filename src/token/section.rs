@@ -75,7 +75,7 @@ impl TokenWalk {
         Self { reader, now, next_table: 0 }
     }
 
-    /// The next section, of about [`SECTION_BYTES`]; `None` at the end.
+    /// The next section, of about 1 MiB; `None` at the end.
     ///
     /// # Errors
     ///

@@ -83,7 +83,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     ///
-    /// As [`read_snapshot`] for the oldest.
+    /// [`JournalError::Snapshot`] when none verifies, [`JournalError::Io`] when the disk fails.
     pub fn read_newest(&self, visit: &mut dyn FnMut(SnapshotRead)) -> Result<Lsn, JournalError> {
         let kept = lock(&self.shared.snapshots).clone();
         let mut outcome = Ok(Lsn::ZERO);
