@@ -158,6 +158,9 @@ async fn measure(options: &Options, installation: &Installation, server: &Server
     Ok(report)
 }
 
+/// So long takes it to open the idle connections, a few thousand a second.
+const OPENING: Duration = Duration::from_secs(8);
+
 /// One kind of abuse, and the callers alone before it.
 async fn measure_one(
     abuse: Abuse,
@@ -169,7 +172,10 @@ async fn measure_one(
 ) -> Result<Phase, AbuseError> {
     let time = Duration::from_secs(options.seconds);
     let (alone, _) = call(options, time, target, tokens, server).await;
-    let abusers = begin(abuse, target.clone(), time);
+    // Connections are idle once they are open.
+    let lead = if abuse == Abuse::Idle { OPENING } else { Duration::ZERO };
+    let abusers = begin(abuse, target.clone(), lead + time);
+    sleep(lead).await;
     let (calls, memory_bytes) = call(options, time, target, tokens, server).await;
     let deeds = abusers.join().map_err(|_| AbuseError::AbusersGone)??;
     sleep(REST).await;
