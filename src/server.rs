@@ -29,6 +29,7 @@ use crate::endpoint::server::Listening;
 use crate::endpoint::service::{Gate, Service};
 use crate::grant::Defaults;
 use crate::journal::disk::DiskLock;
+use crate::journal::snapshot::SnapshotRead;
 use crate::journal::{Disk as _, Journal, JournalError, JournalKeys, Lane, Opened, Opening, Options, RealDisk};
 use crate::server::directory::{DirectoryError, master_key};
 use crate::server::metrics::Sources;
@@ -166,11 +167,10 @@ impl Server {
             None => Arc::from(format!("http://{address}")),
         };
         let router = Router::new(keys.shard_hash, usize::from(config.shards.count));
-        let issuer_of_tokens = Arc::clone(&issuer);
         let start =
             Starting { config, keys: &keys, router: &router, issuer: &issuer, clock: &clock, progress: &progress };
         let Recovered { states, mut lanes, registry, kept } = start.recover().await?;
-        let ground = Ground { router, issuer: issuer_of_tokens, registry, clock: Arc::clone(&clock) };
+        let ground = Ground { router, issuer: Arc::clone(&issuer), registry, clock: Arc::clone(&clock) };
         // Only who holds the directory may have its socket, so it comes after the lock.
         listeners.push(Listener::on_socket(&config.storage.data_dir.join(SOCKET_NAME), &gate, &http_metrics)?);
 
@@ -178,8 +178,8 @@ impl Server {
         let clients = RunningClients::start(&ground, lanes.pop().unwrap_or_else(Lane::memory), &random);
         let running_shards = start_shards(config, &ground, states, lanes, kept.journal());
         let shards = running_shards.shards();
-        let snapshots = kept.journal().map(|journal| start_snapshots(config, &ground, &shards, journal)).transpose()?;
         let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &ground.registry, &clients.actor).await?;
+        let snapshots = kept.journal().map(|journal| start_snapshots(config, &ground, &shards, journal)).transpose()?;
         let sources = Sources {
             http: http_metrics,
             shards: Arc::clone(&shards),
@@ -426,17 +426,13 @@ fn open_journal(
     let now = clock.now().as_seconds_u32();
     let mut registry = Arc::default();
     let mut recovery = begin(&registry, now);
-    loop {
-        match opening.load_snapshot(&mut |section| recovery.load(section)) {
-            Ok(_) => break,
-            Err(error @ (JournalError::Snapshot { .. } | JournalError::Foreign { .. })) if opening.can_do_without() => {
-                tracing::error!(%error, "goes on with what is older");
-                registry = Arc::default();
-                recovery = begin(&registry, now);
-            }
-            Err(error) => return Err(error.into()),
+    opening.load_newest_snapshot(&mut |read| match read {
+        SnapshotRead::Section(section) => recovery.load(section),
+        SnapshotRead::Anew => {
+            registry = Arc::default();
+            recovery = begin(&registry, now);
         }
-    }
+    })?;
     let Opened { journal, lanes, recovered } = opening.open(Arc::clone(clock), &mut |block| recovery.apply(block))?;
     let states = recovery.finish()?;
     tracing::info!(

@@ -16,6 +16,7 @@ mod client;
 mod crash;
 mod server;
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -57,8 +58,19 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> ExitCode {
     match command {
-        Command::Crash(options) => crash::run(options).await,
-        Command::Abuse(options) => abuse::run(options).await,
+        Command::Crash(options) => verdict(crash::run(&options).await),
+        Command::Abuse(options) => verdict(abuse::run(&options).await),
+    }
+}
+
+fn verdict<E: Display>(has_passed: Result<bool, E>) -> ExitCode {
+    match has_passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

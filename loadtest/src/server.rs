@@ -34,6 +34,23 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
+    /// Of this program, or of the one beside this one; on an address of its own, with an admin of its own.
+    pub(crate) fn new(
+        program: Option<&Path>,
+        data_dir: PathBuf,
+        arguments: &[OsString],
+        random: &mut fastrand::Rng,
+    ) -> Result<Self, ServerError> {
+        let program = program.map_or_else(program_beside_this_one, |program| Ok(program.to_owned()))?;
+        Ok(Self {
+            program: std::path::absolute(program)?,
+            data_dir,
+            address: own_address(random),
+            admin: Credentials::new("operator", format!("operator-{:032x}", random.u128(..))),
+            arguments: arguments.to_vec(),
+        })
+    }
+
     /// The log of all servers: what they wrote to stderr.
     pub(crate) fn log(&self) -> PathBuf {
         self.data_dir.with_added_extension("log")
@@ -75,7 +92,7 @@ impl Installation {
 }
 
 /// The program of that name beside this one, as Cargo puts them.
-pub(crate) fn program_beside_this_one() -> Result<PathBuf, ServerError> {
+fn program_beside_this_one() -> Result<PathBuf, ServerError> {
     let mut folder = std::env::current_exe()?;
     folder.pop();
     // Programs of tests are one folder further down.
@@ -87,7 +104,7 @@ pub(crate) fn program_beside_this_one() -> Result<PathBuf, ServerError> {
 
 /// An address of this machine that nobody else uses. Other programs are on 127.0.0.1, and connections come from there: on
 /// an address of its own a server finds its port free at every start.
-pub(crate) fn own_address(random: &mut fastrand::Rng) -> SocketAddr {
+fn own_address(random: &mut fastrand::Rng) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(127, random.u8(1..255), random.u8(..), random.u8(1..255)), PORT))
 }
 

@@ -106,7 +106,7 @@ impl ClientRequest for CreateClient {
         let secret = actor.random_secret()?;
         let credential = Credential::Generated(SecretDigest::of(secret.reveal()));
         let client = actor.new_client(id, self.metadata, credential);
-        let payload = encode_within_bounds(&client)?;
+        let payload = Some(encode_within_bounds(&client)?);
         Ok(actor.store(client, payload, |client| (client, secret)))
     }
 }
@@ -138,11 +138,12 @@ impl ClientRequest for EnsureClient {
             }
             Err(_) => (actor.new_client(self.id, self.metadata, credential), false),
         };
-        if is_journaled {
-            return Ok(actor.show(client));
-        }
-        actor.check_pressure(Some(Pressure::Full))?;
-        let payload = encode_within_bounds(&client)?;
+        let payload = if is_journaled {
+            None
+        } else {
+            actor.check_pressure(Some(Pressure::Full))?;
+            Some(encode_within_bounds(&client)?)
+        };
         Ok(actor.store(client, payload, |client| client))
     }
 }
@@ -162,7 +163,7 @@ impl ClientRequest for UpdateClient {
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let client = Client { metadata: self.metadata, ..actor.existing(&self.id)? };
-        let payload = encode_within_bounds(&client)?;
+        let payload = Some(encode_within_bounds(&client)?);
         Ok(actor.store(client, payload, |client| client))
     }
 }
@@ -183,7 +184,7 @@ impl ClientRequest for RotateSecret {
         let secret = actor.random_secret()?;
         let credential = Credential::Generated(SecretDigest::of(secret.reveal()));
         let client = Client { credential, ..actor.existing(&self.id)? };
-        let payload = encode_within_bounds(&client)?;
+        let payload = Some(encode_within_bounds(&client)?);
         Ok(actor.store(client, payload, |client| (client, secret)))
     }
 }
@@ -275,21 +276,18 @@ impl ClientActor {
         ClientSecret::random(&*self.random).map_err(|_| ClientError::Busy)
     }
 
-    /// Keeps `client`, and says that `payload` is to be journaled for it.
-    fn store<T>(&mut self, client: Client, payload: AlignedVec, answer: impl FnOnce(Arc<Client>) -> T) -> Decision<T> {
+    /// Keeps `client`, and says that `payload` is to be journaled for it; `None` where the journal says so already.
+    fn store<T>(
+        &mut self,
+        client: Client,
+        payload: Option<AlignedVec>,
+        answer: impl FnOnce(Arc<Client>) -> T,
+    ) -> Decision<T> {
         let client = Arc::new(client);
         self.clients.insert(client.id.clone(), Arc::clone(&client));
-        let effect = Effect::Publish(Arc::clone(&client));
-        let change = Change { record: Some((KIND_STORED, payload)), effect };
+        let record = payload.map(|payload| (KIND_STORED, payload));
+        let change = Change { record, effect: Effect::Publish(Arc::clone(&client)) };
         Decision { change: Some(change), answer: answer(client) }
-    }
-
-    /// Keeps `client`, whose record would be the same as that of the journal.
-    fn show(&mut self, client: Client) -> Decision<Arc<Client>> {
-        let client = Arc::new(client);
-        self.clients.insert(client.id.clone(), Arc::clone(&client));
-        let change = Change { record: None, effect: Effect::Publish(Arc::clone(&client)) };
-        Decision { change: Some(change), answer: client }
     }
 
     /// Whether something may be appended that is refused from this pressure on.

@@ -43,10 +43,8 @@ pub(super) fn configure(surface: Surface, app: &mut ServiceConfig) {
         .route(web::post().to(create))
         .route(web::get().to(list))
         .default_service(web::to(super::post_or_get_allowed));
-    let secret = web::resource("/admin/v1/clients/{client_id}/secret")
-        .app_data(Data::new(access))
-        .route(web::post().to(rotate_secret))
-        .default_service(web::to(super::post_allowed));
+    let secret = "/admin/v1/clients/{client_id}/secret";
+    let secret = super::only_post(secret, web::post().to(rotate_secret)).app_data(Data::new(access));
     let client = web::resource("/admin/v1/clients/{client_id}")
         .app_data(Data::new(access))
         .route(web::get().to(show))

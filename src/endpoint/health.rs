@@ -33,23 +33,17 @@ pub(super) async fn readyz(http: HttpRequest, payload: Payload, worker: Data<Wor
 }
 
 fn starting(progress: &StartProgress) -> HttpResponse {
-    let body = StartingDocument {
-        error: "temporarily_unavailable",
-        error_description: "the server is starting: it reads its journal",
+    Rejection::NotReady.response_with(Some(StartingMembers {
         status: "starting",
         read_bytes: progress.read_bytes(),
         expected_bytes: progress.expected_bytes(),
         percent: progress.percent(),
-    };
-    let body = serde_json::to_string(&body).unwrap_or_default();
-    Rejection::NotReady.response().set_body(body).map_into_boxed_body()
+    }))
 }
 
-/// An error like any other, which says how far the start has come.
+/// How far the start has come.
 #[derive(Serialize)]
-struct StartingDocument {
-    error: &'static str,
-    error_description: &'static str,
+struct StartingMembers {
     status: &'static str,
     /// Bytes of snapshot and journal that have been read.
     read_bytes: u64,

@@ -68,6 +68,10 @@ fn only_get(path: &'static str, route: actix_web::Route) -> actix_web::Resource 
     web::resource(path).route(route).default_service(web::to(get_allowed))
 }
 
+fn only_post(path: &'static str, route: actix_web::Route) -> actix_web::Resource {
+    web::resource(path).route(route).default_service(web::to(post_allowed))
+}
+
 macro_rules! rejecting {
     ($($name:ident => $rejection:expr;)*) => {$(
         async fn $name(

@@ -44,6 +44,11 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 impl Rejection {
     pub(super) fn response(&self) -> HttpResponse {
+        self.response_with::<()>(None)
+    }
+
+    /// [`Rejection::response`] with more members in its body.
+    pub(super) fn response_with<T: Serialize>(&self, more: Option<T>) -> HttpResponse {
         let (status, error, description) = self.parts();
         let mut response = json_response(status);
         if let Some(challenge) = self.challenge() {
@@ -61,9 +66,8 @@ impl Rejection {
             }
             _ => {}
         }
-        response.body(
-            serde_json::to_string(&ErrorBody { error, error_description: &readable(&description) }).unwrap_or_default(),
-        )
+        let body = ErrorBody { error, error_description: &readable(&description), more };
+        response.body(serde_json::to_string(&body).unwrap_or_default())
     }
 
     fn parts(&self) -> (StatusCode, &'static str, String) {
@@ -153,9 +157,11 @@ fn status_of(code: OAuthErrorCode) -> StatusCode {
 
 /// The body of an error (RFC 6749 §5.2).
 #[derive(Serialize)]
-struct ErrorBody<'a> {
+struct ErrorBody<'a, T> {
     error: &'a str,
     error_description: &'a str,
+    #[serde(flatten)]
+    more: Option<T>,
 }
 
 /// RFC 6749 §5.2 allows `%x20-21 / %x23-5B / %x5D-7E` in a description; what a caller sent may be in it.

@@ -8,20 +8,15 @@ use futures_util::stream::poll_fn;
 use serde::Serialize;
 
 use crate::endpoint::admin::{Access, Asked, administer_at};
+use crate::endpoint::only_post;
 use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::Arrived;
 use crate::shard::snapshot::{SnapshotReport, Snapshots};
 use crate::telemetry::http::Endpoint;
 
 pub(super) fn configure(access: Access, app: &mut ServiceConfig) {
-    let snapshots = web::resource("/admin/v1/snapshots")
-        .app_data(Data::new(access))
-        .route(web::post().to(take_snapshot))
-        .default_service(web::to(super::post_allowed));
-    let backup = web::resource("/admin/v1/backup")
-        .app_data(Data::new(access))
-        .route(web::post().to(back_up))
-        .default_service(web::to(super::post_allowed));
+    let snapshots = only_post("/admin/v1/snapshots", web::post().to(take_snapshot)).app_data(Data::new(access));
+    let backup = only_post("/admin/v1/backup", web::post().to(back_up)).app_data(Data::new(access));
     app.service(snapshots).service(backup);
 }
 

@@ -4,7 +4,7 @@ use rkyv::util::AlignedVec;
 
 use crate::clock::UnixTime;
 use crate::journal::error::Defect;
-use crate::journal::frame::{BlockHeader, RecordHeader};
+use crate::journal::frame::{BlockHeader, RecordHeader, holds_records};
 use crate::journal::lsn::Lsn;
 
 /// One verified group commit. Every record's payload is 16-byte aligned.
@@ -18,11 +18,7 @@ pub struct Block {
 impl Block {
     /// Copies the payload out of the bytes that were read, once they have verified.
     pub(crate) fn new(header: &BlockHeader, payload: &[u8]) -> Result<Self, Defect> {
-        let mut rest = payload;
-        for _ in 0..header.records {
-            (_, _, rest) = RecordHeader::split(rest).ok_or(Defect::Records)?;
-        }
-        if !rest.is_empty() {
+        if !holds_records(payload, u64::from(header.records)) {
             return Err(Defect::Records);
         }
         let mut owned = AlignedVec::with_capacity(payload.len());

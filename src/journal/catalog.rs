@@ -66,7 +66,7 @@ pub(crate) struct SegmentEntry {
     /// Where the next block will begin, or no block any more.
     end_bytes: AtomicU64,
     /// The record after its last one, where the blocks up to it were not read; else all ones.
-    end_lsn: AtomicU64,
+    end_lsn: Lsn,
     /// The first is at the first block; then about one for each [`WAYPOINT_BYTES`].
     waypoints: Mutex<Vec<Waypoint>>,
 }
@@ -74,17 +74,17 @@ pub(crate) struct SegmentEntry {
 impl SegmentEntry {
     pub(crate) fn new(header: SegmentHeader, length_bytes: u64, first_block: Waypoint) -> Self {
         let (end_bytes, waypoints) = (AtomicU64::new(first_block.offset), Mutex::new(vec![first_block]));
-        Self { header, length_bytes, end_bytes, end_lsn: AtomicU64::new(u64::MAX), waypoints }
+        Self { header, length_bytes, end_bytes, end_lsn: Lsn::new(u64::MAX), waypoints }
     }
 
-    /// The segment ends before record `end`, wherever in the file that is.
-    pub(crate) fn seal(&self, end: Lsn) {
-        self.end_bytes.store(self.length_bytes, Ordering::Release);
-        self.end_lsn.store(end.value(), Ordering::Release);
+    /// A segment that was not read: it ends before record `end_lsn`, wherever in the file that is.
+    pub(crate) fn unread(header: SegmentHeader, length_bytes: u64, first_block: Waypoint, end_lsn: Lsn) -> Self {
+        let end_bytes = AtomicU64::new(length_bytes);
+        Self { end_bytes, end_lsn, ..Self::new(header, length_bytes, first_block) }
     }
 
     pub(crate) fn end_lsn(&self) -> Lsn {
-        Lsn::new(self.end_lsn.load(Ordering::Acquire))
+        self.end_lsn
     }
 
     /// A block was written that ends at `end`.

@@ -120,14 +120,14 @@ impl Committer {
     /// writes one now and then to state the time, so that a clock that is set back before the next start does not revive what
     /// has expired meanwhile.
     fn mark_when_due(&mut self) -> Result<CommitOutcome, JournalError> {
-        let waited = match self.unmarked_since {
-            Some(since) => self.clock.monotonic().saturating_sub(since).saturating_add(TIME_LAG_MAX - MARK_AFTER),
+        let (waited, due_after) = match self.unmarked_since {
+            Some(since) => (self.clock.monotonic().saturating_sub(since), MARK_AFTER),
             // What room is left is for what has to be written.
-            None if self.shared.space.pressure.value() == Pressure::Full => Duration::ZERO,
-            None => self.time_lag(),
+            None if self.shared.space.pressure.value() == Pressure::Full => (Duration::ZERO, TIME_LAG_MAX),
+            None => (self.time_lag(), TIME_LAG_MAX),
         };
-        if waited < TIME_LAG_MAX {
-            return Ok(CommitOutcome::Idle(TIME_LAG_MAX - waited));
+        if waited < due_after {
+            return Ok(CommitOutcome::Idle(due_after - waited));
         }
         self.write_block()?;
         self.unmarked_since = None;
@@ -174,7 +174,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Goes over to the spare, or to a segment of the reserve. All blocks before are durable, and the header of the new segment says so.
+    /// Goes over to the spare, or to a segment of the reserve. All blocks before are durable, and the header of the new
+    /// segment says so.
     fn rotate(&mut self) -> Result<(), JournalError> {
         let preparing = Arc::clone(&self.spare);
         // Locked until the file has another name: the spare thread would begin the next one under the old. And until the

@@ -35,17 +35,7 @@ impl BlockHeader {
     /// Reads a header whose checksum fits. Only then is its length to be trusted.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Defect> {
         let bytes = bytes.first_chunk::<BLOCK_HEADER_BYTES>().ok_or(Defect::Short)?;
-        if are_zero(bytes) {
-            return Err(Defect::Empty);
-        }
-        let (covered, stored_crc) = bytes.split_last_chunk::<4>().ok_or(Defect::Short)?;
-        if !covered.starts_with(&BLOCK_MAGIC) {
-            return Err(Defect::Magic);
-        }
-        if crc32c::crc32c(covered) != u32::from_le_bytes(*stored_crc) {
-            return Err(Defect::HeaderChecksum);
-        }
-        Self::fields(covered).ok_or(Defect::Header)?
+        Self::fields(covered_by_checksum(bytes, BLOCK_MAGIC)?).ok_or(Defect::Header)?
     }
 
     fn fields(covered: &[u8]) -> Option<Result<Self, Defect>> {
@@ -132,6 +122,21 @@ impl BlockHeader {
         }
         Ok((payload, Mac(*mac)))
     }
+}
+
+/// A header but for the CRC-32C at its end, which fits.
+pub(crate) fn covered_by_checksum(header: &[u8], magic: [u8; 4]) -> Result<&[u8], Defect> {
+    if are_zero(header) {
+        return Err(Defect::Empty);
+    }
+    let (covered, stored_crc) = header.split_last_chunk::<4>().ok_or(Defect::Short)?;
+    if !covered.starts_with(&magic) {
+        return Err(Defect::Magic);
+    }
+    if crc32c::crc32c(covered) != u32::from_le_bytes(*stored_crc) {
+        return Err(Defect::HeaderChecksum);
+    }
+    Ok(covered)
 }
 
 /// A block in the making: one aligned buffer that is used again and again.
@@ -245,6 +250,15 @@ impl RecordHeader {
         let (stored, rest) = rest.split_at_checked(stored_bytes)?;
         Some((header, stored.get(..payload_bytes as usize)?, rest))
     }
+}
+
+/// Whether a payload is so many records, and nothing else.
+pub(crate) fn holds_records(payload: &[u8], records: u64) -> bool {
+    let (mut rest, mut found) = (payload, 0);
+    while let Some((_, _, behind)) = RecordHeader::split(rest) {
+        (rest, found) = (behind, found + 1);
+    }
+    rest.is_empty() && found == records
 }
 
 /// What `payload_bytes` of one record take in a block.

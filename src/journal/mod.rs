@@ -2,9 +2,8 @@
 //!
 //! Actors append through [`Lane`]s. One thread, `commit`, takes what has gathered, writes it as one block, syncs once,
 //! publishes what is durable and runs the replies. Another, `spare`, fills the next segment with zeros and keeps the
-//! reserve. Any failure of
-//! the log stops the process: a page that a failed sync marked clean may never reach the disk, so no later sync can be
-//! believed.
+//! reserve. Any failure of the log stops the process: a page that a failed sync marked clean may never reach the disk, so
+//! no later sync can be believed.
 //!
 //! # Files
 //!
@@ -326,8 +325,7 @@ impl Opening {
         visit: &mut dyn FnMut(Arc<Block>),
     ) -> Result<(Committer, Vec<Lane>, Recovered), JournalError> {
         let ground = self.replay(&clock, visit)?;
-        let Ground { directory, options, .. } = ground;
-        let budget = options.check()?;
+        let Ground { directory, options, budget, .. } = ground;
         let (mut lanes, ends) = (0..options.lanes)
             .map(|_| Lane::bounded(options.lane_capacity, payload_bytes_max(options.segment_bytes)))
             .collect::<(Vec<_>, Vec<_>)>();

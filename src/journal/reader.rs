@@ -45,9 +45,7 @@ impl Shared {
     pub(crate) fn measure(&self) {
         self.space.measure(&self.catalog, &self.metrics);
     }
-}
 
-impl Shared {
     pub(crate) fn settled_lsn(&self) -> Lsn {
         Lsn::new(self.settled_lsn.load(Ordering::Acquire))
     }

@@ -19,7 +19,8 @@ use crate::journal::lsn::Lsn;
 use crate::journal::reserve;
 use crate::journal::scan::{Found, Waypoint};
 use crate::journal::segment::{Instance, SegmentHeader, SegmentName};
-use crate::journal::snapshot::{Kept, SNAPSHOT_TMP, Section, SnapshotExtent, SnapshotName, read_snapshot};
+use crate::journal::snapshot::{Kept, SNAPSHOT_TMP, SnapshotExtent, SnapshotName, SnapshotRead, read_snapshot};
+use crate::journal::space::Budget;
 use crate::journal::spare::SPARE;
 use crate::journal::survey::{Segment, Survey, Tail, TornTail, missing, open_segments};
 use crate::telemetry::progress::StartProgress;
@@ -47,6 +48,7 @@ pub struct Recovered {
 pub(crate) struct Ground {
     pub(crate) directory: Directory,
     pub(crate) options: Options,
+    pub(crate) budget: Budget,
     pub(crate) lock: Box<dyn DiskLock>,
     pub(crate) head: HeadFile,
     pub(crate) snapshots: Vec<Kept>,
@@ -60,6 +62,7 @@ pub(crate) struct Ground {
 pub struct Opening {
     directory: Directory,
     options: Options,
+    budget: Budget,
     lock: Box<dyn DiskLock>,
     head: HeadFile,
     segments: Vec<Segment>,
@@ -79,7 +82,7 @@ impl Opening {
     ///
     /// As [`super::open`].
     pub fn begin(disk: Arc<dyn Disk>, options: Options, progress: Arc<StartProgress>) -> Result<Self, JournalError> {
-        options.check()?;
+        let budget = options.check()?;
         let directory = Directory::new(disk);
         let lock = directory.lock()?;
         let names = directory.list()?;
@@ -95,42 +98,54 @@ impl Opening {
         remove_all(&directory, retired.iter().map(ToString::to_string).collect::<Vec<_>>().iter())?;
         let segments = open_segments(&directory, &live, &head, &options.keys)?;
         let (damaged, loaded) = (Vec::new(), None);
-        Ok(Self { directory, options, lock, head, segments, superseded, candidates, damaged, loaded, progress })
+        Ok(Self { directory, options, budget, lock, head, segments, superseded, candidates, damaged, loaded, progress })
     }
 
-    /// Loads the newest snapshot that was not tried yet. Answers `None` where there is none. What `visit` gets counts only
-    /// when this answers the extent.
+    /// Loads the newest snapshot that is whole. Answers `None` where the journal can do without.
     ///
     /// # Errors
     ///
-    /// [`JournalError::Snapshot`] when it does not verify, and [`JournalError::Foreign`] when it is another journal's: forget
-    /// what was visited, and try the next. [`JournalError::Io`] when the disk fails.
-    pub fn load_snapshot(
+    /// [`JournalError::Snapshot`] when none verifies, [`JournalError::Foreign`] when it is another journal's,
+    /// [`JournalError::WrongKey`], [`JournalError::UnknownVersion`], [`JournalError::Io`] when the disk fails.
+    pub fn load_newest_snapshot(
         &mut self,
-        visit: &mut dyn FnMut(Arc<Section>),
+        visit: &mut dyn FnMut(SnapshotRead),
     ) -> Result<Option<SnapshotExtent>, JournalError> {
-        let Some(name) = self.candidates.pop() else { return Ok(None) };
+        while let Some(name) = self.candidates.pop() {
+            match self.load_snapshot(name, visit) {
+                Ok(extent) => {
+                    self.loaded = Some((name, extent));
+                    return Ok(Some(extent));
+                }
+                Err(error @ (JournalError::Snapshot { .. } | JournalError::Foreign { .. }))
+                    if self.can_do_without() =>
+                {
+                    tracing::error!(%error, "goes on with what is older");
+                    self.damaged.push(name);
+                    visit(SnapshotRead::Anew);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn load_snapshot(
+        &self,
+        name: SnapshotName,
+        visit: &mut dyn FnMut(SnapshotRead),
+    ) -> Result<SnapshotExtent, JournalError> {
         let (file, instance) = (name.to_string(), self.head.latest().instance);
         self.progress.expect_bytes(self.directory.open(&file)?.length_bytes()? + self.tail_bytes(name.start_lsn));
         let read = read_snapshot(&self.directory, &file, Some(instance), &self.options.keys, &mut |section| {
             self.progress.add_bytes(section.payload().len() as u64);
-            visit(section);
+            visit(SnapshotRead::Section(section));
         });
-        match read {
-            Ok((extent, _)) => {
-                self.loaded = Some((name, extent));
-                Ok(Some(extent))
-            }
-            Err(error) => {
-                self.damaged.push(name);
-                Err(error)
-            }
-        }
+        read.map(|(extent, _)| extent)
     }
 
     /// Whether there is an older snapshot to try, or the journal has all records from the first on.
-    #[must_use]
-    pub fn can_do_without(&self) -> bool {
+    fn can_do_without(&self) -> bool {
         !self.candidates.is_empty() || self.head.latest().retained_from == Lsn::FIRST
     }
 
@@ -176,8 +191,8 @@ impl Opening {
         let snapshots =
             kept(&self.directory, self.candidates.iter().copied().chain(self.loaded.map(|(name, _)| name)))?;
         let head = mover.head;
-        let Self { directory, options, lock, .. } = self;
-        Ok(Ground { directory, options, lock, head, snapshots, segments: entries, active, recovered })
+        let Self { directory, options, budget, lock, .. } = self;
+        Ok(Ground { directory, options, budget, lock, head, snapshots, segments: entries, active, recovered })
     }
 
     /// The first record that the loaded snapshot may lack.

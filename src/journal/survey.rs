@@ -141,12 +141,13 @@ impl<'a> Survey<'a> {
             };
         };
         for (segment, next) in sealed.iter().zip(segments.iter().skip(1)) {
-            let entry = SegmentEntry::new(segment.header, segment.length_bytes, segment.first_block);
-            if next.header.first_lsn <= self.from {
-                entry.seal(next.header.first_lsn);
-                self.entries.push(Arc::new(entry));
+            let (Segment { header, length_bytes, first_block, .. }, end_lsn) = (segment, next.header.first_lsn);
+            if end_lsn <= self.from {
+                let unread = SegmentEntry::unread(*header, *length_bytes, *first_block, end_lsn);
+                self.entries.push(Arc::new(unread));
                 continue;
             }
+            let entry = SegmentEntry::new(*header, *length_bytes, *first_block);
             let (mut cursor, defect) = self.read_blocks(segment, &entry)?;
             Self::check_joint(segment, next, &mut cursor, defect)?;
             self.entries.push(Arc::new(entry));

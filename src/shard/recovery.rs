@@ -273,9 +273,9 @@ impl Rebuild {
     fn attempt(&self) -> Result<ShardState, RebuildError> {
         let (mut part, mut applied) = (self.part(), Ok(()));
         let start_lsn = self.snapshots.read_newest(&mut |read| match read {
-            SnapshotRead::Begin => (part, applied) = (self.part(), Ok(())),
             SnapshotRead::Section(section) if applied.is_ok() => applied = part.load(&section),
             SnapshotRead::Section(_) => {}
+            SnapshotRead::Anew => (part, applied) = (self.part(), Ok(())),
         })?;
         self.reader.read(start_lsn.after(1), &mut |block| {
             if applied.is_ok() {

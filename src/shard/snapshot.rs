@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::registry::ClientRegistry;
 use crate::clock::{Clock, UnixTime};
-use crate::journal::snapshot::{RecordsSection, SectionContent, SnapshotExtent, SnapshotStore, SnapshotWriter};
+use crate::journal::snapshot::{RecordsSection, SectionContent, SnapshotExtent, SnapshotStore};
 use crate::journal::{JournalError, run_at_lowest_priority, stop_process};
 use crate::shard::{ShardError, ShardView, Shards, message};
 use crate::telemetry::cell::{Counter, Gauge};
@@ -142,9 +142,7 @@ impl Snapshots {
     }
 
     fn request(&self, request: Request) -> Result<(), SnapshotError> {
-        self.requests.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => SnapshotError::Busy,
-        })
+        self.requests.try_send(request).map_err(|_| SnapshotError::Busy)
     }
 
     /// What is counted.
@@ -251,7 +249,7 @@ impl Taker {
         let SnapshotParts { store, clock, .. } = &self.parts;
         let mut writer = store.begin(clock.now())?;
         self.walk(&mut |content| Ok(writer.section(content)?))?;
-        let extent = SnapshotWriter::finish(writer, clock.now())?;
+        let extent = writer.finish(clock.now())?;
         // A failure here is one of the log itself.
         let retired_segments = store.retire().unwrap_or_else(|error| {
             stop_process(&error);

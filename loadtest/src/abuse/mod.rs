@@ -29,7 +29,6 @@ use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ use crate::abuse::attack::{Abuse, Deeds, Target};
 use crate::abuse::callers::{Calls, Rate};
 use crate::abuse::report::{Allowance, Memory, Phase, Report};
 use crate::client::{Bearer, Connection, Credentials, NoAnswer, Registration};
-use crate::server::{Installation, Server, ServerError, own_address, program_beside_this_one};
+use crate::server::{Installation, Server, ServerError};
 
 /// What a run is to do.
 #[derive(Args, Debug)]
@@ -77,7 +76,7 @@ pub(crate) struct Options {
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
-enum AbuseError {
+pub(crate) enum AbuseError {
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
@@ -101,29 +100,12 @@ const SAMPLE_PERIOD: Duration = Duration::from_millis(50);
 /// How long the server may rest between two phases.
 const REST: Duration = Duration::from_secs(2);
 
-/// Measures and reports.
-pub(crate) async fn run(options: Options) -> ExitCode {
-    match report(&options).await {
-        Ok(report) if report.has_passed() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn report(options: &Options) -> Result<Report, AbuseError> {
+/// Measures and reports. Answers whether all held.
+pub(crate) async fn run(options: &Options) -> Result<bool, AbuseError> {
     let folder = tempfile::Builder::new().prefix("tessera-abuse-").tempdir()?;
     let mut random = fastrand::Rng::new();
-    let program = options.server.clone().map_or_else(program_beside_this_one, Ok)?;
-    let installation = Installation {
-        program: std::path::absolute(program)?,
-        data_dir: folder.path().join("tessera-data"),
-        address: own_address(&mut random),
-        admin: Credentials::new("operator", format!("operator-{:032x}", random.u128(..))),
-        arguments: options.server_arg.clone(),
-    };
+    let data_dir = folder.path().join("tessera-data");
+    let installation = Installation::new(options.server.as_deref(), data_dir, &options.server_arg, &mut random)?;
     machine::raise_open_files()?;
     let mut server = machine::on_the_first_core(|| installation.start(&[]))??;
     server.ready().await?;
@@ -133,7 +115,7 @@ async fn report(options: &Options) -> Result<Report, AbuseError> {
         std::fs::write(path, report.to_json())?;
     }
     server.stop().await?;
-    Ok(report)
+    Ok(report.has_passed())
 }
 
 async fn measure(options: &Options, installation: &Installation, server: &Server) -> Result<Report, AbuseError> {

@@ -33,16 +33,14 @@ mod worker;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::client::Credentials;
 use crate::crash::driver::Driver;
 use crate::crash::report::Report;
-use crate::server::{Installation, ServerError, own_address, program_beside_this_one};
+use crate::server::{Installation, ServerError};
 
 /// What a run is to do.
 #[derive(Args, Debug)]
@@ -74,7 +72,7 @@ pub(crate) struct Options {
 
 /// Why a run cannot begin, or cannot say what it has found.
 #[derive(Debug, thiserror::Error)]
-enum CrashError {
+pub(crate) enum CrashError {
     #[error("{} is not empty: name a new directory, for nothing is known of what is in this one", .0.display())]
     NotEmpty(PathBuf),
     #[error(transparent)]
@@ -83,33 +81,15 @@ enum CrashError {
     Io(#[from] io::Error),
 }
 
-/// Kills, looks, and reports.
-pub(crate) async fn run(options: Options) -> ExitCode {
-    match report(&options).await {
-        Ok(report) if report.has_passed() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn report(options: &Options) -> Result<Report, CrashError> {
+/// Kills, looks, and reports. Answers whether all held.
+pub(crate) async fn run(options: &Options) -> Result<bool, CrashError> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let temporary = || tempfile::Builder::new().prefix("tessera-crash-").tempdir();
     let mut temporary = options.data_dir.is_none().then(temporary).transpose()?;
     let data_dir = data_dir(options.data_dir.as_deref(), temporary.as_ref())?;
-    let program = options.server.clone().map_or_else(program_beside_this_one, Ok)?;
-    let installation = Installation {
-        program: std::path::absolute(program)?,
-        data_dir,
-        address: own_address(&mut random),
-        admin: Credentials::new("operator", format!("operator-{:032x}", random.u128(..))),
-        arguments: options.server_arg.clone(),
-    };
+    let installation = Installation::new(options.server.as_deref(), data_dir, &options.server_arg, &mut random)?;
     let began = Instant::now();
     let found = Driver::new(&installation, options, random).run().await;
     let report = Report::new(seed, began.elapsed(), &installation, found);
@@ -120,7 +100,7 @@ async fn report(options: &Options) -> Result<Report, CrashError> {
     if let (false, Some(temporary)) = (report.has_passed(), &mut temporary) {
         temporary.disable_cleanup(true);
     }
-    Ok(report)
+    Ok(report.has_passed())
 }
 
 fn data_dir(named: Option<&Path>, temporary: Option<&TempDir>) -> Result<PathBuf, CrashError> {

@@ -75,13 +75,8 @@ impl SnapshotEncoder {
         bytes
     }
 
-    /// Stands in for one that is used up.
-    pub(crate) fn spent() -> Self {
-        Self { previous: Mac::default(), sections: 0, items: 0 }
-    }
-
     /// The bytes of the footer, and what it says. The counts of `extent` are filled in.
-    pub(crate) fn finish(mut self, extent: SnapshotExtent, keys: &JournalKeys) -> (AlignedVec, SnapshotExtent) {
+    pub(crate) fn finish(&mut self, extent: SnapshotExtent, keys: &JournalKeys) -> (AlignedVec, SnapshotExtent) {
         let extent = SnapshotExtent { sections: self.sections, items: self.items, ..extent };
         let mut payload = [0; FOOTER_BYTES];
         FieldWriter::new(&mut payload)

@@ -9,7 +9,7 @@ use crate::journal::block::Records;
 use crate::journal::error::{Defect, JournalError};
 use crate::journal::fields::{FieldReader, are_zero};
 use crate::journal::file::{Directory, NamedFile};
-use crate::journal::frame::{PAGE_BYTES, RecordHeader};
+use crate::journal::frame::{PAGE_BYTES, covered_by_checksum, holds_records};
 use crate::journal::keys::{JournalKeys, MAC_BYTES, Mac};
 use crate::journal::lsn::Lsn;
 use crate::journal::segment::{Instance, check_key, check_version, unsealed_page};
@@ -129,7 +129,7 @@ impl<'a> Reading<'a> {
         if kind == SECTION_FOOTER {
             return Ok((section, true));
         }
-        if kind == SECTION_RECORDS && !are_records(&section) {
+        if kind == SECTION_RECORDS && !holds_records(section.payload(), items) {
             return Err(corrupt(self.file, at, Defect::Records));
         }
         self.sections += 1;
@@ -194,16 +194,7 @@ struct SectionHeader {
 impl SectionHeader {
     /// Only when its checksum fits is the length to be trusted.
     fn parse(bytes: &[u8; SECTION_HEADER_BYTES]) -> Result<Self, Defect> {
-        if are_zero(bytes) {
-            return Err(Defect::Empty);
-        }
-        let (covered, crc) = bytes.split_last_chunk::<4>().ok_or(Defect::Short)?;
-        if !covered.starts_with(&SECTION_MAGIC) {
-            return Err(Defect::Magic);
-        }
-        if crc32c::crc32c(covered) != u32::from_le_bytes(*crc) {
-            return Err(Defect::HeaderChecksum);
-        }
+        let covered = covered_by_checksum(bytes, SECTION_MAGIC)?;
         Self::fields(covered).filter(|header| header.payload_bytes <= SECTION_PAYLOAD_BYTES_MAX).ok_or(Defect::Header)
     }
 
@@ -221,15 +212,6 @@ impl SectionHeader {
             payload_crc: fields.u32()?,
         })
     }
-}
-
-fn are_records(section: &Section) -> bool {
-    let mut rest = section.payload();
-    let mut records = 0;
-    while let Some((_, _, behind)) = RecordHeader::split(rest) {
-        (rest, records) = (behind, records + 1);
-    }
-    rest.is_empty() && records == section.items
 }
 
 fn parse_footer(section: &Section) -> Option<SnapshotExtent> {

@@ -78,8 +78,7 @@ impl SnapshotStore {
         Ok(BackupWriter { shared, encoder, start_lsn })
     }
 
-    /// Reads the newest snapshot that verifies, while the journal goes on; `begin_anew` is called when one turned out not to.
-    /// Answers where replay is to go on: after the LSN, which is 0 where there is no snapshot.
+    /// Reads the newest snapshot that verifies, while the journal goes on. Answers where replay is to go on: after the LSN, which is 0 where there is no snapshot.
     ///
     /// # Errors
     ///
@@ -88,14 +87,16 @@ impl SnapshotStore {
         let kept = lock(&self.shared.snapshots).clone();
         let mut outcome = Ok(Lsn::ZERO);
         for kept in kept.into_iter().rev() {
-            visit(SnapshotRead::Begin);
             let (name, shared) = (kept.name.to_string(), &self.shared);
             let read = read_snapshot(&shared.directory, &name, Some(shared.instance), &shared.keys, &mut |section| {
                 visit(SnapshotRead::Section(section));
             });
             match read {
                 Ok((extent, _)) => return Ok(extent.start_lsn),
-                Err(error) => outcome = Err(error),
+                Err(error) => {
+                    outcome = Err(error);
+                    visit(SnapshotRead::Anew);
+                }
             }
         }
         outcome
@@ -143,12 +144,12 @@ impl SnapshotStore {
     }
 }
 
-/// What [`SnapshotStore::read_newest`] hands out.
+/// What a reading of the newest snapshot that verifies hands out.
 pub enum SnapshotRead {
-    /// A snapshot begins. What was handed out before does not count.
-    Begin,
-    /// Its next section.
+    /// The next section. Only when the reading answers that it is whole does it count.
     Section(Arc<Section>),
+    /// The snapshot turned out not to verify: what was handed out so far does not count.
+    Anew,
 }
 
 impl Shared {
@@ -196,8 +197,7 @@ impl SnapshotWriter {
     pub fn finish(mut self, high_water: UnixTime) -> Result<SnapshotExtent, JournalError> {
         let end_lsn = Lsn::new(self.shared.durable_lsn.load(Ordering::Acquire));
         let extent = self.shared.extent(self.start_lsn, end_lsn, high_water);
-        let encoder = std::mem::replace(&mut self.encoder, SnapshotEncoder::spent());
-        let (footer, extent) = encoder.finish(extent, &self.shared.keys);
+        let (footer, extent) = self.encoder.finish(extent, &self.shared.keys);
         self.write(&footer)?;
         let shared = Arc::clone(&self.shared);
         read_snapshot(&shared.directory, SNAPSHOT_TMP, Some(shared.instance), &shared.keys, &mut |_| {})?;

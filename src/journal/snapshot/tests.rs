@@ -29,15 +29,10 @@ type Payloads = Vec<Vec<u8>>;
 fn replayed(disk: &SimDisk) -> Result<(Payloads, Payloads), JournalError> {
     let mut opening = Opening::begin(Arc::new(disk.clone()), options(2), Arc::default())?;
     let mut sections = Vec::new();
-    loop {
-        match opening.load_snapshot(&mut |section| sections.push(section.payload().to_vec())) {
-            Ok(_) => break,
-            Err(JournalError::Snapshot { .. } | JournalError::Foreign { .. }) if opening.can_do_without() => {
-                sections.clear();
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    opening.load_newest_snapshot(&mut |read| match read {
+        SnapshotRead::Section(section) => sections.push(section.payload().to_vec()),
+        SnapshotRead::Anew => sections.clear(),
+    })?;
     let (clock, mut records) = (Rig::clock(), Vec::new());
     opening.open_without_threads(clock, &mut |block| {
         records.extend(block.records().map(|record| record.payload.to_vec()));
@@ -288,7 +283,7 @@ fn a_backup_ends_where_it_begins_and_becomes_a_journal_that_goes_on() {
     assert!(matches!(again, Err(JournalError::NotEmpty)));
 
     let mut opening = Opening::begin(Arc::new(target.clone()), options(2), Arc::default()).unwrap();
-    opening.load_snapshot(&mut |_| {}).unwrap();
+    opening.load_newest_snapshot(&mut |_| {}).unwrap();
     let (committer, lanes, recovered) = opening.open_without_threads(Rig::clock(), &mut |_| {}).unwrap();
     assert_eq!(recovered.last_lsn, Lsn::new(61));
     let mut rig = Rig::of(&target, committer, lanes, recovered);

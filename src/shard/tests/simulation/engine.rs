@@ -17,7 +17,7 @@ use crate::client::secret::ClientSecret;
 use crate::clock::ManualTime;
 use crate::journal::commit::{CommitOutcome, Committer};
 use crate::journal::sim::{keys, options};
-use crate::journal::snapshot::{SectionContent, SnapshotStore, SnapshotWriter, restore};
+use crate::journal::snapshot::{SectionContent, SnapshotRead, SnapshotStore, SnapshotWriter, restore};
 use crate::journal::{JournalError, JournalReader, Lane, Opening, Options};
 use crate::shard::message::{Issue, Revoke, Settle};
 use crate::shard::recovery::Part;
@@ -512,15 +512,10 @@ impl Process {
         let router = Router::new([3; 16], shards);
         let mut opening = Opening::begin(Arc::new(disk.clone()), options, Arc::default())?;
         let mut recovery = Recovering::new(&router, shards, &clock);
-        let used_snapshot = loop {
-            match opening.load_snapshot(&mut |section| recovery.load(&section)) {
-                Ok(loaded) => break loaded.is_some(),
-                Err(JournalError::Snapshot { .. } | JournalError::Foreign { .. }) if opening.can_do_without() => {
-                    recovery = Recovering::new(&router, shards, &clock);
-                }
-                Err(error) => return Err(error),
-            }
-        };
+        let loaded = opening.load_newest_snapshot(&mut |read| match read {
+            SnapshotRead::Section(section) => recovery.load(&section),
+            SnapshotRead::Anew => recovery = Recovering::new(&router, shards, &clock),
+        })?;
         let (committer, mut lanes, _) = opening.open_without_threads(Arc::clone(&clock), &mut |block| {
             for record in block.records() {
                 database.check(record.lsn.value(), record.payload);
@@ -545,7 +540,7 @@ impl Process {
             store,
             clock,
             taking: None,
-            used_snapshot,
+            used_snapshot: loaded.is_some(),
         })
     }
 
