@@ -1,8 +1,10 @@
-//! What a shard promises when the disk is slow, when it crashes, and when the shard itself panics.
+//! What a shard promises when the disk is slow, when it crashes, when the shard itself panics, and when a snapshot
+//! is taken meanwhile.
 
 mod durable;
 mod panic;
 mod simulation;
+mod snapshot;
 
 use super::*;
 use crate::clock::{Clock, ManualTime};

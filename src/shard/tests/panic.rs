@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::*;
@@ -82,7 +83,7 @@ fn explode(shards: &Shards, spoiled: &[u64]) {
     shards.shards[0].send(Explode { spoiled }).unwrap();
 }
 
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -267,13 +268,13 @@ impl Disk for GatedDisk {
 }
 
 /// One shard whose journal commits when it is told to.
-struct HandDriven {
-    rig: Rig,
-    running: RunningShards,
+pub(super) struct HandDriven {
+    pub(super) rig: Rig,
+    pub(super) running: RunningShards,
 }
 
 impl HandDriven {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut rig = Rig::open_with(&SimDisk::new(), options(1)).unwrap();
         let router = Router::new([0; 16], 1);
         let rebuild = Rebuild {
@@ -289,35 +290,58 @@ impl HandDriven {
         Self { rig, running: RunningShards::start(router, [parts]) }
     }
 
-    /// Issues tokens 0 to `count`, lets the shard panic before they are durable, and then makes them so. Answers whether
-    /// the shard was available by then.
-    async fn panic_with_waiting(&mut self, count: u64) -> bool {
+    /// Issues tokens 0 to `count`; they are appended, and not durable before [`Self::acknowledge`].
+    pub(super) async fn append(&self, count: u64) -> Vec<JoinHandle<Result<(), ShardError>>> {
         let shards = self.running.shards();
         // The mailbox has its bound only once the actor runs.
         shards.tick(START);
         until("the actor runs", || shards.shards[0].view.mailbox_depth() == 0).await;
-        let issues: Vec<_> = (0..count)
-            .map(|number| {
-                let shards = Arc::clone(&shards);
-                actix_rt::spawn(async move { shards.issue(token(number)).await })
-            })
-            .collect();
-        let view = &shards.shards[0].view;
-        until("all are appended", || view.metrics.tokens.value() == count).await;
+        let issues = (0..count).map(|number| {
+            let shards = Arc::clone(&shards);
+            actix_rt::spawn(async move { shards.issue(token(number)).await })
+        });
+        let issues = issues.collect();
+        until("all are appended", || shards.shards[0].view.metrics.tokens.value() == count).await;
+        issues
+    }
+
+    pub(super) async fn panic(&self) {
+        let shards = self.running.shards();
         explode(&shards, &[]);
         // A message is counted when it has been handled to its end: an error, as a panic is.
-        until("it has panicked", || view.metrics.messages.cells().any(|(_, cells)| cells.errors.value() == 1)).await;
-        let was_available = view.is_available.load(Ordering::Acquire);
+        let messages = &shards.shards[0].view.metrics.messages;
+        until("it has panicked", || messages.cells().any(|(_, cells)| cells.errors.value() == 1)).await;
+    }
+
+    pub(super) async fn acknowledge(&mut self, issues: Vec<JoinHandle<Result<(), ShardError>>>) {
         self.rig.commit();
         for issue in issues {
-            assert_eq!(issue.await.unwrap(), Ok(()), "what was appended before the panic is acknowledged");
+            assert_eq!(issue.await.unwrap(), Ok(()), "what was appended before the commit is acknowledged");
         }
+    }
+
+    /// Issues tokens 0 to `count`, lets the shard panic before they are durable, and then makes them so. Answers whether
+    /// the shard was available by then.
+    async fn panic_with_waiting(&mut self, count: u64) -> bool {
+        let issues = self.append(count).await;
+        self.panic().await;
+        let was_available = self.view().is_available.load(Ordering::Acquire);
+        self.acknowledge(issues).await;
         was_available
     }
 
+    pub(super) fn view(&self) -> Arc<ShardView> {
+        Arc::clone(&self.running.shards().shards[0].view)
+    }
+
+    pub(super) async fn until_rebuilt(&self) {
+        let view = self.view();
+        until("it is rebuilt", || view.is_available.load(Ordering::Acquire)).await;
+    }
+
     async fn end(self, count: u64) {
+        self.until_rebuilt().await;
         let shards = self.running.shards();
-        until("it is rebuilt", || shards.shards[0].view.is_available.load(Ordering::Acquire)).await;
         assert!((0..count).all(|number| shards.find_active(reference(number), START).unwrap().is_some()));
         self.running.stop();
     }
