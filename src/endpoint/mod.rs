@@ -22,6 +22,7 @@ pub mod service;
 mod snapshot;
 mod stream;
 mod token;
+mod turns;
 
 use actix_web::web::{self, ServiceConfig};
 

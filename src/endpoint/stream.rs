@@ -16,6 +16,8 @@ use actix_web::rt::net::{ActixStream, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::endpoint::turns::wake_in_turn;
+
 /// A stream between a client and its dispatcher.
 pub(super) struct Paced<T> {
     stream: T,
@@ -28,8 +30,9 @@ pub(super) struct Paced<T> {
     written_bytes: usize,
 }
 
-/// After so many bytes no more are written in a turn, so that long answers to pipelined requests let others through.
-const TURN_WRITTEN_BYTES: usize = 64 * 1024;
+/// After so many bytes no more are written in a turn, so that long answers to pipelined requests let others through. What is
+/// in actix-http's buffer is more where one answer is longer, so a turn is one long answer or some short ones.
+const TURN_WRITTEN_BYTES: usize = 16 * 1024;
 
 impl<T> Paced<T> {
     /// A client that takes nothing for `answer_timeout` is gone.
@@ -45,10 +48,11 @@ impl<T> Paced<T> {
         }
     }
 
-    /// Lets others have their turn, and goes on after them.
+    /// Lets others have their turn, and goes on after them. A bare wake-up would let all who write much go on before anybody's
+    /// new request is looked at.
     fn end_turn<R>(&mut self, context: &Context<'_>) -> Poll<R> {
         self.written_bytes = 0;
-        context.waker().wake_by_ref();
+        wake_in_turn(context.waker().clone());
         Poll::Pending
     }
 
@@ -110,6 +114,7 @@ impl<T: ActixStream> ActixStream for Paced<T> {
 mod tests {
     use std::future::poll_fn;
 
+    use actix_web::rt::System;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
@@ -149,16 +154,18 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
-    #[tokio::test]
-    async fn a_turn_ends_after_some_bytes_and_the_next_goes_on() {
-        let (_client, mut server) = pair(1 << 20, Duration::MAX);
-        let answers = [b'b'; 3 * TURN_WRITTEN_BYTES];
-        let (first, rest) = answers.split_at(TURN_WRITTEN_BYTES);
-        let mut writing = Box::pin(server.write_all(first));
-        assert!(!is_pending(&mut writing).await, "a turn has so many bytes");
-        drop(writing);
-        let mut writing = Box::pin(server.write_all(rest));
-        assert!(is_pending(&mut writing).await, "others have their turn");
-        writing.await.unwrap();
+    #[test]
+    fn a_turn_ends_after_some_bytes_and_the_next_goes_on() {
+        System::new().block_on(async {
+            let (_client, mut server) = pair(1 << 20, Duration::MAX);
+            let answers = [b'b'; 3 * TURN_WRITTEN_BYTES];
+            let (first, rest) = answers.split_at(TURN_WRITTEN_BYTES);
+            let mut writing = Box::pin(server.write_all(first));
+            assert!(!is_pending(&mut writing).await, "a turn has so many bytes");
+            drop(writing);
+            let mut writing = Box::pin(server.write_all(rest));
+            assert!(is_pending(&mut writing).await, "others have their turn");
+            writing.await.unwrap();
+        });
     }
 }

@@ -92,10 +92,8 @@ impl Sources {
 
     fn messages(&self) -> Vec<Family> {
         let mut messages = Messages::default();
-        messages.add("client", "0", &self.clients);
-        for (number, view) in self.shards.views().enumerate() {
-            messages.add("shard", &number.to_string(), &view.metrics.messages);
-        }
+        messages.add("client", &[&*self.clients]);
+        messages.add("shard", &self.shards.views().map(|view| &*view.metrics.messages).collect::<Vec<_>>());
         let durations = Points::Histograms(Scale::Nanoseconds, messages.durations);
         vec![
             family("actor_messages", "Messages handled", None, Points::Counters(messages.counts)),
@@ -105,7 +103,8 @@ impl Sources {
     }
 }
 
-/// Counts and durations of messages by actor, number of the actor and type of message.
+/// Counts of messages by actor, number of the actor and type of message; durations of those that came, by actor and type: their
+/// many buckets once a shard would make a scrape long.
 #[derive(Default)]
 struct Messages {
     counts: Vec<(Labels, u64)>,
@@ -114,16 +113,27 @@ struct Messages {
 }
 
 impl Messages {
-    fn add<K: MessageKind>(&mut self, actor: &str, number: &str, metrics: &MessageMetrics<K>) {
-        for (message, cells) in metrics.cells() {
-            let labels: Labels =
-                vec![("actor", actor.to_owned()), ("number", number.to_owned()), ("message", message.to_owned())];
-            let totals = totals([&cells.duration]);
-            self.counts.push((labels.clone(), totals.count()));
-            self.errors.push((labels.clone(), cells.errors.value()));
-            self.durations.push((labels, totals));
+    fn add<K: MessageKind>(&mut self, actor: &str, of_each: &[&MessageMetrics<K>]) {
+        for (number, metrics) in of_each.iter().enumerate() {
+            for (message, cells) in metrics.cells() {
+                let mut labels = labels(actor, message);
+                labels.push(("number", number.to_string()));
+                self.counts.push((labels.clone(), totals([&cells.duration]).count()));
+                self.errors.push((labels, cells.errors.value()));
+            }
+        }
+        for (kind, message) in K::NAMES.iter().enumerate() {
+            let cells = of_each.iter().filter_map(|metrics| metrics.cells().nth(kind));
+            let totals = totals(cells.map(|(_, cells)| &cells.duration));
+            if totals.count() > 0 {
+                self.durations.push((labels(actor, message), totals));
+            }
         }
     }
+}
+
+fn labels(actor: &str, message: &str) -> Labels {
+    vec![("actor", actor.to_owned()), ("message", message.to_owned())]
 }
 
 fn journal_families(journal: &JournalMetrics) -> Vec<Family> {

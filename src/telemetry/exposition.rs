@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
@@ -18,6 +19,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// All metrics of a server. What is exposed is read at each scrape, by the function that the composition root gives.
 pub struct Exposition {
     registry: Registry,
+    /// The length of the longest text so far, in bytes.
+    text_bytes: AtomicUsize,
 }
 
 impl Exposition {
@@ -25,7 +28,7 @@ impl Exposition {
     pub fn new(families: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
         let mut registry = Registry::with_prefix("tessera");
         registry.register_collector(Box::new(Scrape(Box::new(families))));
-        Self { registry }
+        Self { registry, text_bytes: AtomicUsize::new(0) }
     }
 
     /// The text of a scrape.
@@ -34,8 +37,9 @@ impl Exposition {
     ///
     /// None in practice: writing to a `String` does not fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(self.text_bytes.load(Ordering::Relaxed));
         text::encode(&mut text, &self.registry)?;
+        self.text_bytes.fetch_max(text.len(), Ordering::Relaxed);
         Ok(text)
     }
 }
