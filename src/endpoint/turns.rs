@@ -58,6 +58,7 @@ mod tests {
     use std::os::unix::net::UnixStream as Peer;
     use std::rc::Rc;
     use std::task::Poll;
+    use std::thread;
 
     use actix_web::rt::System;
     use tokio::net::UnixStream;
@@ -105,7 +106,9 @@ mod tests {
     #[test]
     fn what_has_come_is_looked_at_after_each_turn() {
         for came_at in 100..110 {
-            assert_eq!(turns_before_a_look(came_at), came_at);
+            // A worker is a thread.
+            let worker = thread::spawn(move || turns_before_a_look(came_at));
+            assert_eq!(worker.join().unwrap(), came_at);
         }
     }
 }
