@@ -291,14 +291,15 @@ mod tests {
                 KIND_ISSUED,
                 encode_issued(digest, 5, u32::MAX, &terms("read write", &["https://api.example", "b"])).unwrap(),
             ),
-            (KIND_REVOKED, encode_revoked(digest).unwrap()),
+            (KIND_REVOKED, encode_revoked(digest, 6).unwrap()),
             (KIND_STORED, client("{}", Credential::Missing)),
             (KIND_STORED, client(r#"{"client_name":"n","scope":"a","audience":["x"]}"#, secret)),
             (KIND_DELETED, encode_deleted(&ClientId::parse("a-longer-client-id").unwrap(), 4).unwrap()),
         ];
         let bytes = |(kind, payload): (u16, AlignedVec)| {
             let [low, _] = kind.to_le_bytes();
-            ("record", [&[low, 1], payload.as_slice()].concat())
+            let schema = if kind == KIND_REVOKED { 2 } else { 1 };
+            ("record", [&[low, schema], payload.as_slice()].concat())
         };
         records.into_iter().map(bytes).collect()
     }

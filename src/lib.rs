@@ -71,6 +71,7 @@ pub mod fuzzing;
 pub mod grant;
 pub mod journal;
 pub mod oauth;
+pub mod postgres;
 pub mod server;
 pub mod shard;
 pub mod signing;

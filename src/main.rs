@@ -14,7 +14,7 @@ use tessera::client::secret::ClientSecret;
 use tessera::clock::Clock;
 use tessera::command;
 use tessera::config::cli::journal::JournalCommand;
-use tessera::config::cli::{Command, Flags, RestoreCommand};
+use tessera::config::cli::{Command, DatabaseCommand, Flags, RestoreCommand};
 use tessera::config::error::ConfigErrors;
 use tessera::config::value::LogFormat;
 use tessera::config::{self, Config};
@@ -41,6 +41,11 @@ fn main() -> ExitCode {
             ask(command::snapshot::back_up(&backup, &config.storage.data_dir))
         }),
         Command::Restore(command) => with_config(command.directory.flags(), |config| restore(&command, &config)),
+        Command::Rebuild(command) => with_config(command.flags.flags(), |config| rebuild(&config)),
+        Command::Database(command) => {
+            let DatabaseCommand::Migrate(flags) = &command;
+            with_config(flags.flags(), |config| database(&command, &config))
+        }
         Command::Journal(command) => with_config(command.flags(), |config| journal(&command, &config)),
     }
 }
@@ -79,14 +84,31 @@ fn ask<E: Display>(answer: impl Future<Output = Result<String, E>>) -> ExitCode 
 fn restore(command: &RestoreCommand, config: &Config) -> ExitCode {
     forbid_core_dumps();
     rustix::process::umask(0o077.into());
-    match command::restore::run(command, &config.storage) {
+    conclude(command::restore::run(command, &config.storage), command::restore::RestoreError::exit_code)
+}
+
+fn rebuild(config: &Config) -> ExitCode {
+    forbid_core_dumps();
+    rustix::process::umask(0o077.into());
+    let answer = actix_rt::System::new().block_on(command::rebuild::run(config));
+    conclude(answer, command::rebuild::RebuildError::exit_code)
+}
+
+fn database(command: &DatabaseCommand, config: &Config) -> ExitCode {
+    let answer = actix_rt::System::new().block_on(command::database::run(command, &config.database));
+    conclude(answer, command::database::DatabaseError::exit_code)
+}
+
+/// Prints what a command answers, or why it failed.
+fn conclude<E: std::error::Error>(answer: Result<String, E>, exit_code: impl FnOnce(&E) -> u8) -> ExitCode {
+    match answer {
         Ok(answer) => {
             say(&format!("{answer}\n"));
             ExitCode::SUCCESS
         }
         Err(error) => {
             complain(&with_sources(&error));
-            ExitCode::from(error.exit_code())
+            ExitCode::from(exit_code(&error))
         }
     }
 }

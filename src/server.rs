@@ -1,4 +1,4 @@
-//! The composition root: journal → recovery → shards → endpoints. Stops in reverse.
+//! The composition root: journal → recovery → shards → projector → endpoints. Stops in reverse.
 
 mod directory;
 mod metrics;
@@ -31,8 +31,9 @@ use crate::grant::Defaults;
 use crate::journal::disk::DiskLock;
 use crate::journal::snapshot::SnapshotRead;
 use crate::journal::{Disk as _, Journal, JournalError, JournalKeys, Lane, Opened, Opening, Options, RealDisk};
+use crate::postgres::{Mark, PostgresError, ProjectorParts, RunningProjector};
 use crate::server::directory::{DirectoryError, master_key};
-use crate::server::metrics::Sources;
+use crate::server::metrics::{Projection, Sources};
 use crate::shard::actor::ShardParts;
 use crate::shard::recovery::{Rebuild, Recovery, RecoveryError};
 use crate::shard::snapshot::{RunningSnapshots, SnapshotParts};
@@ -41,6 +42,7 @@ use crate::signing::derivation::DerivedKeys;
 use crate::telemetry::http::HttpMetrics;
 use crate::telemetry::message::MessageMetrics;
 use crate::telemetry::progress::StartProgress;
+use crate::telemetry::projection::ProjectionMetrics;
 use crate::token::state::ShardState;
 
 /// A running server.
@@ -59,6 +61,8 @@ pub struct Server {
     ticks: JoinHandle<()>,
     /// `None` with durability `memory`.
     snapshots: Option<RunningSnapshots>,
+    /// `None` where there is no database.
+    projector: Option<RunningProjector>,
     running_shards: RunningShards,
     client_arbiter: Arbiter,
     kept: Kept,
@@ -112,6 +116,9 @@ pub enum StartError {
     /// The first client cannot be stored.
     #[error("the admin client cannot be stored: {0}")]
     Admin(#[from] ClientError),
+    /// The database cannot be, or must not be, written by this server.
+    #[error(transparent)]
+    Database(#[from] PostgresError),
     /// The system has no thread to give.
     #[error("cannot start a thread: {0}")]
     NoThread(io::Error),
@@ -135,6 +142,7 @@ impl StartError {
             Self::Journal(JournalError::Locked) => 75,
             Self::Journal(JournalError::Io { .. }) => 1,
             Self::Journal(_) | Self::Recovery(_) => 65,
+            Self::Database(error) => error.exit_code(),
             _ => 1,
         }
     }
@@ -180,6 +188,9 @@ impl Server {
         let shards = running_shards.shards();
         let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &ground.registry, &clients.actor).await?;
         let snapshots = kept.journal().map(|journal| start_snapshots(config, &ground, &shards, journal)).transpose()?;
+        let projector = kept.journal().map(|journal| start_projector(config, &ground, &keys, journal)).transpose()?;
+        let (projector, projection) = projector.flatten().unzip();
+        let health = projection.clone();
         let sources = Sources {
             http: http_metrics,
             shards: Arc::clone(&shards),
@@ -187,6 +198,7 @@ impl Server {
             clients: Arc::clone(&clients.metrics),
             journal: kept.journal().map(Journal::metrics),
             snapshots: snapshots.as_ref().map(|running| running.snapshots().metrics()),
+            projection,
         };
         gate.open(Service {
             issuer: Arc::clone(&issuer),
@@ -197,6 +209,7 @@ impl Server {
             defaults: Defaults { access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds },
             random,
             exposition: sources.expose(),
+            database: health.map(|projection| Box::new(move || projection.health()) as _),
         });
         let ticks = actix_rt::spawn(tick_every_second(Arc::clone(&clock), Arc::clone(&shards)));
         tracing::info!(%address, %issuer, "ready");
@@ -211,6 +224,7 @@ impl Server {
             listeners,
             ticks,
             snapshots,
+            projector,
             running_shards,
             client_arbiter,
             kept,
@@ -239,6 +253,10 @@ impl Server {
         self.running_shards.stop();
         self.client_arbiter.stop();
         let _ = self.client_arbiter.join();
+        // It copies what came last, so all that appends has to be gone.
+        if let Some(projector) = self.projector {
+            projector.stop();
+        }
         match self.kept {
             Kept::Journal(journal) => journal.close(),
             Kept::Lock(lock) => {
@@ -362,6 +380,43 @@ fn start_snapshots(
     running.map_err(StartError::NoThread)
 }
 
+/// `None` where no database is set.
+fn start_projector(
+    config: &Config,
+    ground: &Ground,
+    keys: &DerivedKeys,
+    journal: &Journal,
+) -> Result<Option<(RunningProjector, Projection)>, StartError> {
+    let Some(url) = &config.database.url else { return Ok(None) };
+    let (metrics, router) = (Arc::<ProjectionMetrics>::default(), ground.router.clone());
+    let running = RunningProjector::start(ProjectorParts {
+        url: url.as_str().to_owned(),
+        key_id: keys.journal_key_id,
+        reader: journal.reader(),
+        snapshots: journal.snapshots(),
+        clock: Arc::clone(&ground.clock),
+        partition_of: Arc::new(move |routing_id| router.partition_of(routing_id)),
+        history_retention_days: config.database.history_retention_days,
+        metrics: Arc::clone(&metrics),
+    });
+    let projection = Projection { metrics, reader: journal.reader(), clock: Arc::clone(&ground.clock) };
+    Ok(Some((running.map_err(StartError::NoThread)?, projection)))
+}
+
+/// Asks the database how far it is, so that a journal that lacks what it has is noticed. One that does not answer at once holds
+/// nothing up: the projector asks again.
+async fn ask_database(config: &Config) -> Result<Option<Mark>, StartError> {
+    let Some(url) = &config.database.url else { return Ok(None) };
+    match crate::postgres::ask(url.as_str()).await {
+        Ok(mark) => Ok(mark),
+        Err(error @ PostgresError::Url(_)) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the start goes on without the database");
+            Ok(None)
+        }
+    }
+}
+
 /// What a recovery is made of.
 struct Starting<'a> {
     config: &'a Config,
@@ -378,12 +433,21 @@ impl Starting<'_> {
         let shards = usize::from(self.config.shards.count);
         let data_dir = self.config.storage.data_dir.clone();
         if self.config.storage.durability == Durability::Memory {
+            if self.config.database.url.is_some() {
+                tracing::warn!("durability is memory: the database is not written either");
+            }
             return without_journal(&data_dir, shards, self.issuer);
         }
         let journal_keys = JournalKeys { mac: self.keys.journal_mac, key_id: self.keys.journal_key_id };
         // One lane for each shard, and one for the clients.
         let journal_bytes_max = self.config.storage.journal_bytes_max;
-        let options = Options { journal_bytes_max, ..Options::new(journal_keys, shards + 1, LANE_CAPACITY) };
+        let mark = ask_database(self.config).await?;
+        let options = Options {
+            journal_bytes_max,
+            confirmed_lsn: mark.map(|mark| mark.applied_lsn),
+            instance: mark.map(|mark| mark.instance),
+            ..Options::new(journal_keys, shards + 1, LANE_CAPACITY)
+        };
         let (clock, progress) = (Arc::clone(self.clock), Arc::clone(self.progress));
         let (router, issuer) = (self.router.clone(), Arc::clone(self.issuer));
         let (done, mut recovered) = tokio::sync::oneshot::channel();

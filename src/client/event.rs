@@ -118,6 +118,81 @@ impl ClientEvent {
     }
 }
 
+/// A client as one record states it, for a copy that people can query and a server can be rebuilt from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRow {
+    /// Its `client_id`.
+    pub client_id: String,
+    /// The generation that is in force from this record on.
+    pub generation: u64,
+    /// `None` where the record deletes the client.
+    pub registration: Option<RegistrationRow>,
+}
+
+/// What a [`ClientRow`] says of a client that is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationRow {
+    /// When it was registered.
+    pub created_at: UnixTime,
+    /// The digest of its generated secret.
+    pub secret_sha256: Option<[u8; 32]>,
+    /// JSON of [`ClientMetadataDocument`].
+    pub metadata: String,
+}
+
+impl ClientRow {
+    /// Reads a record and checks all of it, as a replay does. `None` for a kind that is another room's.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableRecord`] when the record is ours and cannot be read.
+    pub fn decode(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<Self>, UnreadableRecord> {
+        let Some(event) = ClientEvent::decode(kind, schema, payload)? else { return Ok(None) };
+        Ok(Some(match event {
+            ClientEvent::Deleted { id, generation } => {
+                Self { client_id: id.as_str().to_owned(), generation, registration: None }
+            }
+            ClientEvent::Stored { id, metadata, credential, created_at, generation } => Self {
+                client_id: id.as_str().to_owned(),
+                generation,
+                registration: Some(RegistrationRow {
+                    created_at,
+                    secret_sha256: credential.secret_digest().map(|digest| *digest.as_bytes()),
+                    metadata: serde_json::to_string(&metadata.to_document()).unwrap_or_default(),
+                }),
+            },
+        }))
+    }
+
+    /// The record that states this, checked as a replay checks it.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableRecord`] when a replay would refuse it.
+    pub fn to_entry(&self) -> Result<Entry, UnreadableRecord> {
+        let (kind, payload) = match &self.registration {
+            None => {
+                let Self { client_id, generation, .. } = self.clone();
+                (KIND_DELETED, rkyv::to_bytes::<rancor::Error>(&ClientDeleted { client_id, generation }))
+            }
+            Some(RegistrationRow { created_at, secret_sha256, metadata }) => {
+                let stored = ClientStored {
+                    client_id: self.client_id.clone(),
+                    generation: self.generation,
+                    created_at_ms: created_at.as_millis(),
+                    secret_sha256: *secret_sha256,
+                    metadata: metadata.clone(),
+                };
+                (KIND_STORED, rkyv::to_bytes(&stored))
+            }
+        };
+        let unreadable = |reason: &dyn ToString| UnreadableRecord { kind, schema: SCHEMA, reason: reason.to_string() };
+        let payload = payload.map_err(|error| unreadable(&error))?;
+        ClientEvent::decode(kind, SCHEMA, &payload)?;
+        Ok(Entry { kind, schema: SCHEMA, routing_id: 0, payload })
+    }
+}
+
 impl ClientStored {
     fn parse(&self) -> Result<ClientEvent, String> {
         let document: ClientMetadataDocument =

@@ -2,7 +2,9 @@
 //! directory that no server holds.
 
 pub mod client;
+pub mod database;
 pub mod journal;
+pub mod rebuild;
 pub mod restore;
 pub mod snapshot;
 pub mod socket;

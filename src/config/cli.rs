@@ -40,6 +40,16 @@ pub enum Command {
     /// Register and manage clients on the running server of this machine.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Make a data directory of the database, when the directory was lost and there is no newer backup.
+    ///
+    /// The directory must not have a journal, and the master key must be the one of the lost server. What that server had
+    /// acknowledged and not yet copied is lost: watch `tessera_projection_lag_records`. Stop whatever still writes the
+    /// database. Exits with 0; 65 when the database is of another key, or the directory is not empty; 66 when the database
+    /// holds no copy; 75 when a server uses the directory; 78 when the configuration is refused; 1 for the rest.
+    Rebuild(RebuildCommand),
+    /// Manage the tables of the database.
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Verify, count or print the journal in a data directory that no server holds.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -129,34 +139,6 @@ impl FromArgMatches for Flags {
 #[derive(Debug)]
 pub struct ServerFlags(Flags);
 
-impl Args for ServerFlags {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        with_flags(command, &["config", "data_dir"], "Server")
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for ServerFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Flags::from_arg_matches(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.update_from_arg_matches(matches)
-    }
-}
-
-impl ServerFlags {
-    /// The flags for [`Config::load`](crate::config::Config::load), whose `data_dir` has the server's socket.
-    #[must_use]
-    pub const fn flags(&self) -> &Flags {
-        &self.0
-    }
-}
-
 /// `tessera backup`.
 #[derive(Debug, Args)]
 pub struct BackupCommand {
@@ -181,6 +163,72 @@ pub struct RestoreCommand {
     #[command(flatten)]
     pub directory: DirectoryFlags,
 }
+
+/// `tessera rebuild`.
+#[derive(Debug, Args)]
+pub struct RebuildCommand {
+    /// From the database that `--database-url` or `TESSERA_DATABASE_URL` names.
+    #[arg(long, required = true)]
+    pub from_database: bool,
+    /// Where it is, where the directory goes, and under which key.
+    #[command(flatten)]
+    pub flags: RebuildFlags,
+}
+
+/// What to do with the database.
+#[derive(Debug, Subcommand)]
+pub enum DatabaseCommand {
+    /// Make the tables, or bring them up to date.
+    ///
+    /// A server does it itself where its role may. Run it as the owner of the database, then grant the role of the server USAGE
+    /// on the schema tessera, and SELECT, INSERT, UPDATE on all tables in it. Exits with 0, 1 when it fails, or 78.
+    Migrate(MigrateFlags),
+}
+
+/// The flags of `tessera rebuild`.
+#[derive(Debug)]
+pub struct RebuildFlags(Flags);
+
+/// The flags of `tessera database migrate`.
+#[derive(Debug)]
+pub struct MigrateFlags(Flags);
+
+/// A part of the flags of `serve`.
+macro_rules! some_flags {
+    ($name:ident, $settings:expr, $heading:expr) => {
+        impl Args for $name {
+            fn augment_args(command: clap::Command) -> clap::Command {
+                with_flags(command, $settings, $heading)
+            }
+
+            fn augment_args_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Flags::from_arg_matches(matches).map(Self)
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                self.0.update_from_arg_matches(matches)
+            }
+        }
+
+        impl $name {
+            /// The flags for [`Config::load`](crate::config::Config::load).
+            #[must_use]
+            pub const fn flags(&self) -> &Flags {
+                &self.0
+            }
+        }
+    };
+}
+
+some_flags!(RebuildFlags, &["config", "data_dir", "master_key_file", "database_url"], "Directory and database");
+some_flags!(MigrateFlags, &["config", "database_url"], "Database");
+some_flags!(ServerFlags, &["config", "data_dir"], "Server");
 
 /// What to do with clients.
 #[derive(Debug, Subcommand)]

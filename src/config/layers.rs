@@ -377,6 +377,8 @@ mod tests {
             ("durability", "memory"),
             ("relaxed_window_ms", "7"),
             ("journal_bytes_max", "1GiB"),
+            ("database_url", "postgres://tessera:s3cret@db.example/tessera"),
+            ("history_retention_days", "7"),
             ("shards", "5"),
             ("bootstrap_client", "gateway:s3cret"),
             ("access_token_lifetime_seconds", "60"),
@@ -600,11 +602,17 @@ mod tests {
             .variable("TESSERA_MASTER_KEY", "s3cret")
             .variable("TESSERA_MASTERKEY", "s3cret")
             .flag("bootstrap-client", "s3cret:")
+            .flag("database-url", "mysql://tessera:s3cret@db.example/tessera")
             .errors();
-        assert_eq!(errors.len(), 6);
+        assert_eq!(errors.len(), 7);
         assert!(!errors.concat().contains("s3cret"), "{errors:?}");
 
-        let set = || layers().variable("TESSERA_MASTER_KEY", HEX_KEY).flag("bootstrap-client", "gateway:s3cret");
+        let set = || {
+            layers()
+                .variable("TESSERA_MASTER_KEY", HEX_KEY)
+                .flag("bootstrap-client", "gateway:s3cret")
+                .flag("database-url", "postgres://tessera:s3cret@db.example/tessera")
+        };
         let config = set().load().unwrap();
         let seen = format!("{config:?} {:?}", config.effective());
         assert!(!seen.contains("s3cret") && !seen.contains("0a0b"), "{seen}");

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::config::cli::Flags;
 use crate::config::error::ConfigErrors;
-use crate::config::secret::{BootstrapClient, MasterKey};
+use crate::config::secret::{BootstrapClient, DatabaseUrl, MasterKey};
 use crate::config::setting::SETTINGS;
 use crate::config::value::{Durability, Issuer, LogFormat};
 
@@ -54,6 +54,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Where data is kept, how safely, and under which key.
     pub storage: StorageConfig,
+    /// The queryable copy of all that.
+    pub database: DatabaseConfig,
     /// How many shards hold the tokens, and on how many threads.
     pub shards: ShardConfig,
     /// What is issued when a client does not say otherwise.
@@ -103,6 +105,15 @@ pub struct StorageConfig {
     pub master_key_file: PathBuf,
 }
 
+/// The queryable copy in PostgreSQL.
+#[derive(Debug)]
+pub struct DatabaseConfig {
+    /// Where it is; `None` for no copy.
+    pub url: Option<DatabaseUrl>,
+    /// How long expired tokens stay there, in days: 1 to 3,650, default 30.
+    pub history_retention_days: u32,
+}
+
 /// How many shards hold the tokens.
 #[derive(Debug)]
 pub struct ShardConfig {
@@ -147,6 +158,12 @@ impl Default for StorageConfig {
         let durability = Durability::Sync;
         let journal_bytes_max = 16 << 30;
         Self { data_dir, durability, relaxed_window_ms: 50, journal_bytes_max, master_key: None, master_key_file }
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: None, history_retention_days: 30 }
     }
 }
 
@@ -216,8 +233,18 @@ pub struct Effective {
 
 impl fmt::Display for Effective {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:<30} {:<30} {}", self.key, self.value, self.source)
+        // A line each, whatever a path holds.
+        let (value, source) = (visible(&self.value), visible(&self.source.to_string()));
+        write!(formatter, "{:<30} {value:<30} {source}", self.key)
     }
+}
+
+fn visible(text: &str) -> String {
+    let visible = |character: char| match character {
+        control if control.is_control() => control.escape_default().to_string(),
+        other => other.to_string(),
+    };
+    text.chars().map(visible).collect()
 }
 
 /// Where a setting came from.

@@ -100,6 +100,33 @@ impl fmt::Debug for BootstrapClient {
     }
 }
 
+/// Where the database is, with the password of the role.
+#[derive(Clone)]
+pub struct DatabaseUrl(Zeroizing<String>);
+
+impl DatabaseUrl {
+    /// Reads a URL that begins with `postgres://` or `postgresql://`. The rest is for the driver to understand.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_readable = ["postgres://", "postgresql://"].iter().any(|scheme| {
+            text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
+        });
+        is_readable.then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The text, for the driver.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DatabaseUrl(..)")
+    }
+}
+
 fn is_credential(text: &str) -> bool {
     (1..=CREDENTIAL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -143,6 +170,20 @@ mod tests {
         check(&format!("{}B", "A".repeat(42)), None);
         check(&format!("+_{}", "A".repeat(41)), None);
         check(&format!("{}\n", "A".repeat(43)), None);
+    }
+
+    #[test]
+    fn a_database_url_has_the_scheme_of_postgresql() {
+        for (text, expected) in [
+            ("postgres://tessera:secret@db.example/tessera?sslmode=verify-full", true),
+            ("postgresql:///tessera?host=/run/postgresql", true),
+            ("postgres://", false),
+            ("mysql://db.example/tessera", false),
+            ("postgres://db.example/tes sera", false),
+        ] {
+            assert_eq!(DatabaseUrl::parse(text).is_some(), expected, "{text}");
+        }
+        assert_eq!(format!("{:?}", DatabaseUrl::parse("postgres://a:b@c/d").unwrap()), "DatabaseUrl(..)");
     }
 
     #[test]

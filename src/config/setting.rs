@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::secret::{BootstrapClient, MasterKey};
+use crate::config::secret::{BootstrapClient, DatabaseUrl, MasterKey};
 use crate::config::value::{ByteSize, Durability, Issuer, LogFormat};
 use crate::config::{Config, THREADS_MAX};
 
@@ -265,6 +265,34 @@ pub(super) static SETTINGS: &[Setting] = &[
             put(&mut config.storage.journal_bytes_max, Some(bytes))
         }),
         show: |config| ByteSize(config.storage.journal_bytes_max).to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "database_url",
+        flag: "database-url",
+        variable: "TESSERA_DATABASE_URL",
+        heading: "Database",
+        placeholder: "URL",
+        meaning: "A PostgreSQL database (15 or later) that is kept as a queryable copy; no request waits for it.\n\n\
+            As a flag the password can be seen by anyone on the machine, with ps: prefer the environment. TLS is asked for with \
+            ?sslmode=verify-full&sslrootcert=FILE.",
+        default: Some("none: there is no copy"),
+        kind: Kind::Text("a URL that begins with postgres:// or postgresql://", |config, text| {
+            put(&mut config.database.url, DatabaseUrl::parse(text).map(Some))
+        }),
+        show: |config| hidden(config.database.url.is_some()),
+        secret: true,
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "history_retention_days",
+        flag: "history-retention-days",
+        variable: "TESSERA_HISTORY_RETENTION_DAYS",
+        heading: "Database",
+        placeholder: "DAYS",
+        meaning: "How long expired tokens stay in the database, in days; then their partition is dropped.",
+        kind: Kind::Whole(1..=3650, |config, number| put(&mut config.database.history_retention_days, Some(number))),
+        show: |config| config.database.history_retention_days.to_string(),
         ..Setting::PLAIN
     },
     Setting {

@@ -10,6 +10,7 @@ use crate::endpoint::request::{check_head, serve_even_unready};
 use crate::endpoint::service::Worker;
 use crate::telemetry::http::Endpoint;
 use crate::telemetry::progress::StartProgress;
+use crate::telemetry::projection::DatabaseHealth;
 
 /// The process answers. Restart it if this fails.
 pub(super) async fn livez(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
@@ -20,14 +21,15 @@ pub(super) async fn livez(http: HttpRequest, payload: Payload, worker: Data<Work
 }
 
 /// The journal has been read to its end, and requests are answered. Send no traffic while this is 503; it says how far the
-/// start has come.
+/// start has come. A database that is behind or gone is shown, and is no reason for a 503.
 pub(super) async fn readyz(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
     serve_even_unready(&worker, Endpoint::Readyz, http.head(), payload.into_inner(), 0, async |_, _| {
         check_head(http.head())?;
-        if worker.gate.service().is_some() {
-            return Ok(json_response(StatusCode::OK).body(r#"{"status":"ready"}"#));
-        }
-        Ok(starting(&worker.gate.progress))
+        Ok(match worker.gate.service() {
+            Some(service) => json_response(StatusCode::OK)
+                .json(ReadyMembers { status: "ready", database: service.database.as_ref().map(|health| health()) }),
+            None => starting(&worker.gate.progress),
+        })
     })
     .await
 }
@@ -39,6 +41,13 @@ fn starting(progress: &StartProgress) -> HttpResponse {
         expected_bytes: progress.expected_bytes(),
         percent: progress.percent(),
     }))
+}
+
+#[derive(Serialize)]
+struct ReadyMembers {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<DatabaseHealth>,
 }
 
 /// How far the start has come.

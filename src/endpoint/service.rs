@@ -16,6 +16,7 @@ use crate::shard::snapshot::Snapshots;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::http::WorkerMetrics;
 use crate::telemetry::progress::StartProgress;
+use crate::telemetry::projection::DatabaseHealth;
 
 /// Everything that answers requests, once the journal has been read to its end.
 pub struct Service {
@@ -35,6 +36,8 @@ pub struct Service {
     pub random: Arc<dyn SecureRandom + Send + Sync>,
     /// The metrics.
     pub exposition: Exposition,
+    /// How the database is; `None` where there is none.
+    pub database: Option<Box<dyn Fn() -> DatabaseHealth + Send + Sync>>,
 }
 
 impl fmt::Debug for Service {

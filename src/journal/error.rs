@@ -74,6 +74,12 @@ pub enum JournalError {
         /// File name of the snapshot.
         name: String,
     },
+    /// The database is not the copy of this journal.
+    #[error(
+        "the database is the copy of another journal than this data directory's: set the database_url that belongs to it; or, if \
+         the directory was lost and this one is new, make it anew with tessera rebuild --from-database"
+    )]
+    OtherCopy,
     /// There is a journal where a backup was to go.
     #[error("the data directory has a journal already: restore into an empty directory")]
     NotEmpty,

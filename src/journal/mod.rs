@@ -215,6 +215,8 @@ pub struct Options {
     /// The last record that the database has confirmed, where it was asked: if the journal ends before, it is corrupt.
     /// Default none.
     pub confirmed_lsn: Option<Lsn>,
+    /// The journal that it has to be, where a database is the copy of one. Default any.
+    pub instance: Option<[u8; 16]>,
 }
 
 impl Options {
@@ -228,6 +230,7 @@ impl Options {
             lanes,
             lane_capacity,
             confirmed_lsn: None,
+            instance: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! Reads durable blocks from disk while the commit thread goes on.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::journal::block::Block;
-use crate::journal::catalog::{Catalog, SegmentEntry};
+use crate::journal::catalog::{Catalog, SegmentEntry, lock};
 use crate::journal::error::JournalError;
 use crate::journal::file::Directory;
 use crate::journal::head::HeadFile;
@@ -76,16 +77,65 @@ impl JournalReader {
     /// [`JournalError::NotRetained`] when `from` is older than the journal, [`JournalError::Corrupt`] when a block does
     /// not verify, [`JournalError::Io`] when the disk fails.
     pub fn read(&self, from: Lsn, visit: &mut dyn FnMut(Arc<Block>)) -> Result<(), JournalError> {
+        self.read_some(from, &mut |block| {
+            visit(block);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`Self::read`], until `visit` has enough.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_some(
+        &self,
+        from: Lsn,
+        visit: &mut dyn FnMut(Arc<Block>) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
         let (from, durable) = (from.max(Lsn::FIRST), self.durable_lsn());
         if from > durable {
             return Ok(());
         }
         for segment in self.shared.catalog.since(from)? {
-            if segment.header.first_lsn <= durable {
-                self.read_segment(&segment, from, durable, visit)?;
+            if segment.header.first_lsn <= durable && self.read_segment(&segment, from, durable, visit)?.is_break() {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// The journal that this is, for ever.
+    #[must_use]
+    pub fn instance(&self) -> [u8; 16] {
+        self.shared.instance
+    }
+
+    /// The epoch that began with this open.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        lock(&self.shared.head).latest().epoch
+    }
+
+    /// The oldest record that can be read.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        self.shared.catalog.first_of(Lsn::ZERO)
+    }
+
+    /// Bytes of the blocks after `lsn`, to about a mebibyte. 0 where there are none.
+    #[must_use]
+    pub fn bytes_after(&self, lsn: Lsn) -> u64 {
+        if lsn >= self.durable_lsn() {
+            return 0;
+        }
+        let from = lsn.after(1).max(self.first_lsn());
+        let segments = self.shared.catalog.since(from).unwrap_or_default();
+        let unread = |segment: &Arc<SegmentEntry>| {
+            let begin = segment.waypoint(from).map_or(0, |waypoint| waypoint.offset);
+            segment.end_bytes().saturating_sub(begin)
+        };
+        segments.iter().map(unread).sum()
     }
 
     fn read_segment(
@@ -93,9 +143,9 @@ impl JournalReader {
         segment: &SegmentEntry,
         from: Lsn,
         durable: Lsn,
-        visit: &mut dyn FnMut(Arc<Block>),
-    ) -> Result<(), JournalError> {
-        let Some(start) = segment.waypoint(from) else { return Ok(()) };
+        visit: &mut dyn FnMut(Arc<Block>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, JournalError> {
+        let Some(start) = segment.waypoint(from) else { return Ok(ControlFlow::Continue(())) };
         let (end_bytes, end_lsn) = (segment.end_bytes(), segment.end_lsn());
         let file = self.shared.directory.open(&segment.header.name().to_string())?;
         let mut cursor = Cursor::new(&file, &self.shared.keys, segment.header, start, end_bytes);
@@ -105,11 +155,11 @@ impl JournalReader {
                 let (segment, last) = (file.name().to_owned(), durable.max(at.lsn));
                 JournalError::Corrupt { segment, offset: at.offset, first: at.lsn, last, defect }
             })?;
-            if !found.block.is_empty() && found.header.next_lsn() > from {
-                visit(Arc::new(found.block));
+            if !found.block.is_empty() && found.header.next_lsn() > from && visit(Arc::new(found.block)).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -91,7 +91,12 @@ impl Opening {
         let candidates = SnapshotName::all(&names);
         let is_new = live.is_empty() && candidates.is_empty();
         let head = match load_head(&directory, &names, is_new, &options.keys)? {
+            Some(head) if options.instance.is_some_and(|instance| instance != head.latest().instance) => {
+                return Err(JournalError::OtherCopy);
+            }
             Some(head) => head,
+            // Before a new journal is begun in the place of the one that was lost.
+            None if options.instance.is_some() => return Err(JournalError::OtherCopy),
             None => HeadFile::create(&directory, new_instance()?, &options.keys)?,
         };
         let (retired, live) = SegmentName::retired(live, head.latest().retained_from);

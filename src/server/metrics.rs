@@ -6,13 +6,15 @@ use prometheus_client::registry::Unit;
 
 use crate::client::actor::ClientMessage;
 use crate::client::registry::ClientRegistry;
-use crate::journal::JournalMetrics;
+use crate::clock::{Clock, UnixTime};
+use crate::journal::{JournalMetrics, JournalReader, Lsn};
 use crate::shard::snapshot::SnapshotMetrics;
 use crate::shard::{ShardView, Shards};
 use crate::telemetry::cell::{Gauge, Histogram, HistogramTotals};
 use crate::telemetry::exposition::{Exposition, Family, Labels, Points, Scale};
 use crate::telemetry::http::{Endpoint, HttpMetrics, STATUSES};
 use crate::telemetry::message::{MessageKind, MessageMetrics};
+use crate::telemetry::projection::{DatabaseHealth, DatabaseState, Lag, ProjectionMetrics};
 
 /// Everything that counts.
 pub(super) struct Sources {
@@ -24,6 +26,8 @@ pub(super) struct Sources {
     pub(super) journal: Option<Arc<JournalMetrics>>,
     /// `None` with durability `memory`.
     pub(super) snapshots: Option<Arc<SnapshotMetrics>>,
+    /// `None` where there is no database.
+    pub(super) projection: Option<Projection>,
 }
 
 impl Sources {
@@ -34,6 +38,7 @@ impl Sources {
             families.extend(self.messages());
             families.extend(self.journal.iter().flat_map(|journal| journal_families(journal)));
             families.extend(self.snapshots.iter().flat_map(|snapshots| snapshot_families(snapshots)));
+            families.extend(self.projection.iter().flat_map(Projection::families));
             let clients = Points::Gauges(vec![(Vec::new(), as_gauge(self.registry.len() as u64))]);
             families.push(family("clients", "Registered clients", None, clients));
             families
@@ -182,6 +187,53 @@ fn snapshot_families(snapshots: &SnapshotMetrics) -> Vec<Family> {
             counter(snapshots.retired_segments.value()),
         ),
     ]
+}
+
+/// The database, and what it is behind of.
+#[derive(Clone)]
+pub(super) struct Projection {
+    pub(super) metrics: Arc<ProjectionMetrics>,
+    pub(super) reader: JournalReader,
+    pub(super) clock: Arc<Clock>,
+}
+
+impl Projection {
+    pub(super) fn health(&self) -> DatabaseHealth {
+        let (state, reason) = (self.metrics.state(), self.metrics.reason());
+        DatabaseHealth { state, reason, lag: self.lag(), dead_letters: self.metrics.dead_letters.value() }
+    }
+
+    fn lag(&self) -> Lag {
+        let applied = Lsn::new(self.metrics.applied_lsn.value());
+        let records = self.reader.durable_lsn().value().saturating_sub(applied.value());
+        let since = UnixTime::from_millis(self.metrics.applied_at_ms.value());
+        let seconds = self.clock.now().as_seconds().saturating_sub(since.as_seconds());
+        Lag { records, bytes: self.reader.bytes_after(applied), seconds: if records == 0 { 0 } else { seconds } }
+    }
+
+    fn families(&self) -> Vec<Family> {
+        let (metrics, lag) = (&self.metrics, self.lag());
+        let counter = |value| Points::Counters(vec![(Vec::new(), value)]);
+        let gauge = |value| Points::Gauges(vec![(Vec::new(), as_gauge(value))]);
+        let connected = u64::from(metrics.state() == DatabaseState::Connected);
+        vec![
+            family("database_connected", "1 while the database is written", None, gauge(connected)),
+            family("projection_applied_lsn", "The last record in it", None, gauge(metrics.applied_lsn.value())),
+            family(
+                "projection_confirmed_lsn",
+                "The last that its crash cannot take back",
+                None,
+                gauge(metrics.confirmed_lsn.value()),
+            ),
+            family("projection_lag_records", "Durable records that it lacks", None, gauge(lag.records)),
+            family("projection_lag", "The journal that holds them", Some(Unit::Bytes), gauge(lag.bytes)),
+            family("projection_lag", "The age of the last that it has", Some(Unit::Seconds), gauge(lag.seconds)),
+            family("projection_rows", "Rows written", None, counter(metrics.rows.value())),
+            family("projection_batches", "Transactions that wrote them", None, counter(metrics.batches.value())),
+            family("projection_failures", "Attempts made again", None, counter(metrics.failures.value())),
+            family("dead_letters", "Records that it refused", None, counter(metrics.dead_letters.value())),
+        ]
+    }
 }
 
 const PRESSURE_HELP: &str = "0 normal, 1 warned, 2 no registrations, 3 revocations only, 4 full: nothing is written";

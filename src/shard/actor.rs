@@ -15,7 +15,7 @@ use crate::shard::message::{Issue, IssueToken, Rebuilt, Reply, Revoke, RevokeTok
 use crate::shard::recovery::Rebuild;
 use crate::shard::{ShardError, ShardView};
 use crate::token::access_token::{Partition, TokenReference};
-use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
+use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
 use crate::token::state::{NewToken, ShardState};
 
 /// Owns the tokens of one shard. Applies a change to its own state at once, appends the record with the waiting reply, and
@@ -82,7 +82,7 @@ impl Shard {
         let TokenReference { digest, routing_id } = token.reference;
         let new = NewToken { digest, partition, issued_at: token.issued_at, expires_at: token.expires_at };
         state.issue(&new, &token.terms, &token.in_force);
-        let entry = entry(KIND_ISSUED, routing_id.0, payload);
+        let entry = Entry { kind: KIND_ISSUED, schema: SCHEMA_ISSUED, routing_id: routing_id.0, payload };
         let now = self.clock.monotonic();
         let durable = self.lane.durable().value();
         if self.early_answers.as_mut().is_some_and(|early| early.may_answer(now, durable)) {
@@ -100,21 +100,23 @@ impl Shard {
     fn revoke(&mut self, token: &RevokeToken, reply: Reply) -> Result<(), Refusal> {
         let digest = token.reference.digest;
         let sequence = self.lane.appended() + 1;
-        let (state, payload) = match self.ready(Pressure::Full, || encode_revoked(digest)) {
+        let known = self.state.as_ref().and_then(|state| state.find(digest));
+        let expires_at = known.as_ref().map_or(0, |known| known.expires_at);
+        let is_live = known.as_ref().is_some_and(|known| !known.is_revoked && token.now.as_seconds_u32() < expires_at);
+        let is_owner = known.is_none_or(|known| *known.client_id == token.caller);
+        let (state, payload) = match self.ready(Pressure::Full, || encode_revoked(digest, expires_at)) {
             Ok(ready) => ready,
             Err(error) => return Err(Refusal::at_once(error, reply)),
         };
-        let is_live = match state.find(digest) {
-            None => false,
-            Some(known) if *known.client_id != token.caller => {
-                return Err(Refusal::when_durable(ShardError::NotOwner, reply));
-            }
-            Some(known) => !known.is_revoked && token.now.as_seconds_u32() < known.expires_at,
-        };
+        if !is_owner {
+            return Err(Refusal::when_durable(ShardError::NotOwner, reply));
+        }
         let answer = answering(reply, Ok(()));
         if is_live {
             state.revoke(digest, sequence);
-            self.lane.append(entry(KIND_REVOKED, token.reference.routing_id.0, payload), Some(answer));
+            let routing_id = token.reference.routing_id.0;
+            let entry = Entry { kind: KIND_REVOKED, schema: SCHEMA_REVOKED, routing_id, payload };
+            self.lane.append(entry, Some(answer));
         } else {
             // It was revoked before, perhaps not durably yet: this answer says so too, and waits for it.
             self.lane.reply_when_durable(answer);
@@ -257,10 +259,6 @@ fn answering(reply: Reply, answer: Result<(), ShardError>) -> journal::Reply {
 
 fn encode_issued_token(token: &IssueToken) -> Result<AlignedVec, rkyv::rancor::Error> {
     encode_issued(token.reference.digest, token.issued_at, token.expires_at, &token.terms)
-}
-
-const fn entry(kind: u16, routing_id: u64, payload: AlignedVec) -> Entry {
-    Entry { kind, schema: SCHEMA, routing_id, payload }
 }
 
 /// Whether a token may be answered before it is durable: only while nothing older than the window waits for its commit.

@@ -15,11 +15,10 @@ use crate::journal::snapshot::{SECTION_RECORDS, Section, SnapshotRead, SnapshotS
 use crate::journal::{Block, JournalError, JournalReader, Lsn, Record, Records};
 use crate::shard::actor::Shard;
 use crate::shard::message::Rebuilt;
-use crate::shard::snapshot::{SECTION_TOKENS, partitions_of};
 use crate::shard::{Router, ShardView};
 use crate::token::access_token::{Partition, RoutingId};
 use crate::token::event::TokenEvent;
-use crate::token::section::TokenSectionView;
+use crate::token::section::{SECTION_TOKENS, TokenSectionView, partitions_of};
 use crate::token::state::{Replay, ShardState};
 
 /// What cannot be applied. Nothing is ever skipped: the server refuses to start.

@@ -18,22 +18,8 @@ use crate::journal::snapshot::{RecordsSection, SectionContent, SnapshotExtent, S
 use crate::journal::{JournalError, run_at_lowest_priority, stop_process};
 use crate::shard::{ShardError, ShardView, Shards, message};
 use crate::telemetry::cell::{Counter, Gauge};
-use crate::token::access_token::Partition;
-use crate::token::section::{SECTION_SCHEMA, TokenSection, TokenWalk};
+use crate::token::section::{SECTION_SCHEMA, SECTION_TOKENS, TokenSection, TokenWalk};
 use crate::token::table::TokenReader;
-
-/// A section of a snapshot that holds tokens; its scope is the lowest and the highest of their partitions.
-pub const SECTION_TOKENS: u16 = 16;
-
-/// The partitions that a section of tokens concerns.
-pub(super) fn partitions_of(scope: u64) -> (Partition, Partition) {
-    let part = |bits: u64| Partition(u16::try_from(bits & u64::from(u16::MAX)).unwrap_or_default());
-    (part(scope), part(scope >> 16))
-}
-
-fn scope_of((first, last): (Partition, Partition)) -> u64 {
-    u64::from(first.0) | u64::from(last.0) << 16
-}
 
 /// What snapshots and backups are made of, and when.
 pub struct SnapshotParts {
@@ -343,12 +329,12 @@ impl WalkedSection {
     pub(super) fn content(&self) -> SectionContent<'_> {
         match self {
             Self::Clients(records) => records.content(),
-            Self::Tokens(TokenSection { payload, tokens, partitions }) => SectionContent {
+            Self::Tokens(section) => SectionContent {
                 kind: SECTION_TOKENS,
                 schema: SECTION_SCHEMA,
-                scope: scope_of(*partitions),
-                items: *tokens,
-                payload,
+                scope: section.scope(),
+                items: section.tokens,
+                payload: &section.payload,
             },
         }
     }

@@ -6,3 +6,4 @@ pub mod http;
 pub mod log;
 pub mod message;
 pub mod progress;
+pub mod projection;

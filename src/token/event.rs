@@ -17,8 +17,10 @@ pub const KIND_ISSUED: u16 = 16;
 pub const KIND_REVOKED: u16 = 17;
 /// The kinds of this room with their names.
 pub const KINDS: &[(u16, &str)] = &[(KIND_ISSUED, "token_issued"), (KIND_REVOKED, "token_revoked")];
-/// The newest `schema` of both.
-pub const SCHEMA: u16 = 1;
+/// The newest `schema` of a record of an issued token.
+pub const SCHEMA_ISSUED: u16 = 1;
+/// The newest `schema` of a record of a revoked token. The first had no expiry.
+pub const SCHEMA_REVOKED: u16 = 2;
 
 /// A token was issued.
 #[derive(Archive, Serialize)]
@@ -37,6 +39,14 @@ struct TokenIssued<'a> {
 /// A token was revoked.
 #[derive(Archive, Serialize)]
 struct TokenRevoked {
+    digest: [u8; 16],
+    expires_at: u32,
+}
+
+/// The first schema of [`TokenRevoked`].
+#[derive(Archive)]
+#[expect(dead_code, reason = "it is read and no longer written")]
+struct TokenRevoked1 {
     digest: [u8; 16],
 }
 
@@ -58,6 +68,8 @@ pub enum TokenEvent<'a> {
     Revoked {
         /// Which token.
         digest: TokenDigest,
+        /// When it would have expired, in seconds since the epoch. `None` in records of the first schema.
+        expires_at: Option<u32>,
     },
 }
 
@@ -141,8 +153,8 @@ pub fn encode_issued(
 /// # Errors
 ///
 /// None in practice: rkyv's signature has one.
-pub fn encode_revoked(digest: TokenDigest) -> Result<AlignedVec, rancor::Error> {
-    rkyv::to_bytes(&TokenRevoked { digest: *digest.as_bytes() })
+pub fn encode_revoked(digest: TokenDigest, expires_at: u32) -> Result<AlignedVec, rancor::Error> {
+    rkyv::to_bytes(&TokenRevoked { digest: *digest.as_bytes(), expires_at })
 }
 
 impl<'a> TokenEvent<'a> {
@@ -159,20 +171,19 @@ impl<'a> TokenEvent<'a> {
     /// [`UnreadableRecord`] when the record is ours and cannot be read. Nothing may be skipped: the caller refuses to start.
     pub fn decode(kind: u16, schema: u16, payload: &'a [u8]) -> Result<Option<Self>, UnreadableRecord> {
         let unreadable = |reason: &dyn ToString| UnreadableRecord::new(kind, schema, reason);
-        if !matches!(kind, KIND_ISSUED | KIND_REVOKED) {
-            return Ok(None);
-        }
-        if schema != SCHEMA {
-            return Err(unreadable(&"unknown schema"));
-        }
-        if kind == KIND_REVOKED {
-            let revoked =
-                rkyv::access::<ArchivedTokenRevoked, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
-            return Ok(Some(Self::Revoked { digest: TokenDigest::from_bytes(revoked.digest) }));
-        }
-        let issued =
-            rkyv::access::<ArchivedTokenIssued<'_>, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
-        Ok(Some(Self::Issued {
+        let event = match (kind, schema) {
+            (KIND_ISSUED, SCHEMA_ISSUED) => Self::issued(payload),
+            (KIND_REVOKED, SCHEMA_REVOKED) => Self::revoked(payload),
+            (KIND_REVOKED, 1) => Self::revoked_1(payload),
+            (KIND_ISSUED | KIND_REVOKED, _) => return Err(unreadable(&"unknown schema")),
+            _ => return Ok(None),
+        };
+        event.map(Some).map_err(|error| unreadable(&error))
+    }
+
+    fn issued(payload: &'a [u8]) -> Result<Self, rancor::Error> {
+        let issued = rkyv::access::<ArchivedTokenIssued<'_>, _>(payload)?;
+        Ok(Self::Issued {
             digest: TokenDigest::from_bytes(issued.digest),
             issued_at: issued.issued_at.to_native(),
             expires_at: issued.expires_at.to_native(),
@@ -182,7 +193,18 @@ impl<'a> TokenEvent<'a> {
                 scope: &issued.scope,
                 audience: issued.audience.iter().map(|member| member.as_str()).collect(),
             },
-        }))
+        })
+    }
+
+    fn revoked(payload: &[u8]) -> Result<Self, rancor::Error> {
+        let revoked = rkyv::access::<ArchivedTokenRevoked, _>(payload)?;
+        let expires_at = Some(revoked.expires_at.to_native());
+        Ok(Self::Revoked { digest: TokenDigest::from_bytes(revoked.digest), expires_at })
+    }
+
+    fn revoked_1(payload: &[u8]) -> Result<Self, rancor::Error> {
+        let revoked = rkyv::access::<ArchivedTokenRevoked1, _>(payload)?;
+        Ok(Self::Revoked { digest: TokenDigest::from_bytes(revoked.digest), expires_at: None })
     }
 }
 
@@ -223,16 +245,16 @@ mod tests {
             audience: vec!["https://api.example"],
         };
         let expected = TokenEvent::Issued { digest: DIGEST, issued_at: 5, expires_at: 6, terms };
-        assert_eq!(TokenEvent::decode(KIND_ISSUED, SCHEMA, &payload).unwrap(), Some(expected));
-        let payload = encode_revoked(DIGEST).unwrap();
-        let expected = TokenEvent::Revoked { digest: DIGEST };
-        assert_eq!(TokenEvent::decode(KIND_REVOKED, SCHEMA, &payload).unwrap(), Some(expected));
+        assert_eq!(TokenEvent::decode(KIND_ISSUED, SCHEMA_ISSUED, &payload).unwrap(), Some(expected));
+        let payload = encode_revoked(DIGEST, 7).unwrap();
+        let expected = TokenEvent::Revoked { digest: DIGEST, expires_at: Some(7) };
+        assert_eq!(TokenEvent::decode(KIND_REVOKED, SCHEMA_REVOKED, &payload).unwrap(), Some(expected));
     }
 
     #[test]
     fn a_record_of_another_room_is_left_alone_and_an_unknown_schema_is_not_skipped() {
         assert_eq!(TokenEvent::decode(1, 1, &[]).unwrap(), None);
-        assert!(TokenEvent::decode(KIND_REVOKED, 2, &encode_revoked(DIGEST).unwrap()).is_err());
-        assert!(TokenEvent::decode(KIND_ISSUED, SCHEMA, &[0; 16]).is_err());
+        assert!(TokenEvent::decode(KIND_REVOKED, 3, &encode_revoked(DIGEST, 7).unwrap()).is_err());
+        assert!(TokenEvent::decode(KIND_ISSUED, SCHEMA_ISSUED, &[0; 16]).is_err());
     }
 }

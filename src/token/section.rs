@@ -16,8 +16,17 @@ use crate::token::slot::SlotData;
 use crate::token::state::NewToken;
 use crate::token::table::{Contended, TABLES, TokenReader};
 
+/// The kind of a section of a snapshot that holds tokens; its scope is the lowest and the highest of their partitions.
+pub const SECTION_TOKENS: u16 = 16;
 /// The newest schema of a section.
 pub const SECTION_SCHEMA: u16 = 1;
+
+/// The partitions that a section of tokens concerns.
+#[must_use]
+pub fn partitions_of(scope: u64) -> (Partition, Partition) {
+    let part = |bits: u64| Partition(u16::try_from(bits & u64::from(u16::MAX)).unwrap_or_default());
+    (part(scope), part(scope >> 16))
+}
 
 #[derive(Archive, Serialize)]
 struct Tokens<'a> {
@@ -55,8 +64,42 @@ pub struct TokenSection {
     pub payload: AlignedVec,
     /// How many tokens they hold.
     pub tokens: u64,
-    /// The lowest and the highest partition among them.
-    pub partitions: (Partition, Partition),
+    partitions: (Partition, Partition),
+}
+
+impl TokenSection {
+    /// The lowest and the highest partition among its tokens, as a section states them.
+    #[must_use]
+    pub fn scope(&self) -> u64 {
+        let (first, last) = self.partitions;
+        u64::from(first.0) | u64::from(last.0) << 16
+    }
+}
+
+/// Sections of tokens that come from elsewhere than a table, of about 1 MiB each.
+#[derive(Default)]
+pub struct TokenSections {
+    gathering: Gathering,
+}
+
+impl TokenSections {
+    /// Adds a token. `grant` stands for its terms: the same for all tokens of them. Answers the section that is full now.
+    pub fn push(
+        &mut self,
+        token: &NewToken,
+        is_revoked: bool,
+        grant: u64,
+        terms: &Arc<GrantTerms>,
+    ) -> Option<TokenSection> {
+        let known = self.gathering.place_of(grant, || Some(Arc::clone(terms)));
+        self.gathering.push_token(token, is_revoked, known);
+        (self.gathering.bytes >= SECTION_BYTES).then(|| self.finish()).flatten()
+    }
+
+    /// The section of what was added last; `None` where there is nothing.
+    pub fn finish(&mut self) -> Option<TokenSection> {
+        std::mem::take(&mut self.gathering).finish()
+    }
 }
 
 /// Goes through the tokens of a shard while it goes on, and makes sections of them. Each token is as it was at some moment
@@ -123,24 +166,34 @@ impl Gathering {
             return Some(*known);
         }
         let grant = reader.grant(grant_id)?;
-        let known = if grant.is_in_force() {
-            let terms = grant.shared_terms();
+        Some(self.place_of(grant_id, || grant.is_in_force().then(|| grant.shared_terms())))
+    }
+
+    /// Where the terms of a grant stand. `terms` answers `None` for one that is not in force.
+    fn place_of(&mut self, grant_id: u64, terms: impl FnOnce() -> Option<Arc<GrantTerms>>) -> Known {
+        if let Some(known) = self.known.get(&grant_id) {
+            return *known;
+        }
+        let known = terms().map_or(Known::Dead, |terms| {
             self.bytes += terms.scope.as_str().len() + TERMS_BYTES;
             self.terms.push(terms);
             Known::At(u32::try_from(self.terms.len() - 1).unwrap_or_default())
-        } else {
-            Known::Dead
-        };
+        });
         self.known.insert(grant_id, known);
-        Some(known)
+        known
     }
 
     fn push(&mut self, data: SlotData, terms: Known) {
-        let Known::At(terms) = terms else { return };
         let SlotData { issued_at, expires_at, partition, revoked, .. } = data;
-        let digest = *TokenDigest::from_words(data.digest).as_bytes();
-        let revoked = u16::from(revoked != 0);
+        let (digest, partition) = (TokenDigest::from_words(data.digest), Partition(partition));
+        self.push_token(&NewToken { digest, partition, issued_at, expires_at }, revoked != 0, terms);
+    }
+
+    fn push_token(&mut self, token: &NewToken, is_revoked: bool, terms: Known) {
+        let Known::At(terms) = terms else { return };
+        let NewToken { digest, partition: Partition(partition), issued_at, expires_at } = *token;
         self.bytes += size_of::<Token>();
+        let (digest, revoked) = (*digest.as_bytes(), u16::from(is_revoked));
         self.tokens.push(Token { digest, issued_at, expires_at, terms, partition, revoked });
     }
 
@@ -192,7 +245,7 @@ impl<'a> TokenSectionView<'a> {
     }
 
     /// The terms that its tokens share.
-    pub(super) fn terms(&self) -> impl ExactSizeIterator<Item = TermsView<'a>> {
+    pub fn terms(&self) -> impl ExactSizeIterator<Item = TermsView<'a>> {
         self.tokens.terms.iter().map(|terms| TermsView {
             client_id: &terms.client_id,
             client_generation: terms.client_generation.to_native(),
@@ -202,7 +255,7 @@ impl<'a> TokenSectionView<'a> {
     }
 
     /// Its tokens, each with the index of its terms, and whether it is revoked.
-    pub(super) fn tokens(&self) -> impl Iterator<Item = (NewToken, usize, bool)> {
+    pub fn tokens(&self) -> impl Iterator<Item = (NewToken, usize, bool)> {
         self.tokens.tokens.iter().map(|token| {
             let new = NewToken {
                 digest: TokenDigest::from_bytes(token.digest),

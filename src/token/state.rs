@@ -156,7 +156,7 @@ impl Replay {
     /// [`InvalidRecord`]: nothing may be skipped, so the caller refuses to start.
     pub fn apply(&mut self, event: &TokenEvent<'_>, partition: Partition) -> Result<(), InvalidRecord> {
         match event {
-            TokenEvent::Revoked { digest } => self.state.revoke(*digest, RECOVERED_SEQUENCE),
+            TokenEvent::Revoked { digest, .. } => self.state.revoke(*digest, RECOVERED_SEQUENCE),
             TokenEvent::Issued { expires_at, .. } if *expires_at <= self.now => {}
             TokenEvent::Issued { digest, issued_at, expires_at, terms } => {
                 let made = self.terms(terms)?;
@@ -233,7 +233,9 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
+    use crate::token::event::{
+        KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked,
+    };
     use crate::token::grant::tests::terms;
 
     fn digest(number: u32) -> TokenDigest {
@@ -286,13 +288,13 @@ mod tests {
         let mut replay = Replay::new(Arc::from("i"), registry, 50);
         let issued = [(0, 100), (1, 100), (2, 50)]
             .map(|(number, expires_at)| encode_issued(digest(number), 1, expires_at, &terms("read")).unwrap());
-        let revoked = encode_revoked(digest(1)).unwrap();
+        let revoked = encode_revoked(digest(1), 100).unwrap();
         for _ in 0..2 {
             for payload in &issued {
-                let event = TokenEvent::decode(KIND_ISSUED, SCHEMA, payload).unwrap().unwrap();
+                let event = TokenEvent::decode(KIND_ISSUED, SCHEMA_ISSUED, payload).unwrap().unwrap();
                 replay.apply(&event, PARTITION).unwrap();
             }
-            let event = TokenEvent::decode(KIND_REVOKED, SCHEMA, &revoked).unwrap().unwrap();
+            let event = TokenEvent::decode(KIND_REVOKED, SCHEMA_REVOKED, &revoked).unwrap().unwrap();
             replay.apply(&event, PARTITION).unwrap();
         }
         let state = replay.finish();

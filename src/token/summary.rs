@@ -31,6 +31,9 @@ pub enum TokenSummary<'a> {
     Revoked {
         /// Which token: 32 hexadecimal digits.
         digest: String,
+        /// When it would have expired, in seconds since the epoch. Older records do not say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<u32>,
     },
 }
 
@@ -48,7 +51,7 @@ impl<'a> TokenSummary<'a> {
 impl<'a> From<TokenEvent<'a>> for TokenSummary<'a> {
     fn from(event: TokenEvent<'a>) -> Self {
         match event {
-            TokenEvent::Revoked { digest } => Self::Revoked { digest: hexadecimal(digest) },
+            TokenEvent::Revoked { digest, expires_at } => Self::Revoked { digest: hexadecimal(digest), expires_at },
             TokenEvent::Issued { digest, issued_at, expires_at, terms } => Self::Issued {
                 digest: hexadecimal(digest),
                 terms,
@@ -72,17 +75,17 @@ fn rfc3339(seconds: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::event::{KIND_ISSUED, SCHEMA, encode_issued};
+    use crate::token::event::{KIND_ISSUED, SCHEMA_ISSUED, encode_issued};
     use crate::token::grant::tests::terms;
 
     #[test]
     fn a_record_that_a_replay_would_refuse_has_no_summary() {
         let digest = TokenDigest::from_bytes([0xab; 16]);
         let mut payload = encode_issued(digest, 5, 6, &terms("read write")).unwrap();
-        assert!(TokenSummary::of(KIND_ISSUED, SCHEMA, &payload).is_ok());
+        assert!(TokenSummary::of(KIND_ISSUED, SCHEMA_ISSUED, &payload).is_ok());
         let at = payload.windows(4).position(|bytes| bytes == b"read").unwrap();
         payload[at] = b'"';
-        assert!(TokenEvent::decode(KIND_ISSUED, SCHEMA, &payload).is_ok());
-        assert!(TokenSummary::of(KIND_ISSUED, SCHEMA, &payload).is_err());
+        assert!(TokenEvent::decode(KIND_ISSUED, SCHEMA_ISSUED, &payload).is_ok());
+        assert!(TokenSummary::of(KIND_ISSUED, SCHEMA_ISSUED, &payload).is_err());
     }
 }

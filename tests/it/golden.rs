@@ -19,7 +19,7 @@ use tessera::token::access_token::Partition;
 use tessera::token::digest::TokenDigest;
 use tessera::token::event::{self as token_event, TermsView, TokenEvent};
 use tessera::token::grant::GrantTerms;
-use tessera::token::section::{TokenSectionView, TokenWalk};
+use tessera::token::section::{TokenSectionView, TokenWalk, partitions_of};
 use tessera::token::state::{NewToken, Replay, ShardState};
 use tessera::token::summary::TokenSummary;
 
@@ -68,8 +68,17 @@ fn token_issued_schema_1() {
 #[test]
 fn token_revoked_schema_1() {
     let payload = golden("token-revoked-1.bin");
-    assert_eq!(TokenEvent::decode(17, 1, &payload).unwrap(), Some(TokenEvent::Revoked { digest: DIGEST }));
-    assert_eq!(*token_event::encode_revoked(DIGEST).unwrap(), *payload, "what is written has changed");
+    let expected = TokenEvent::Revoked { digest: DIGEST, expires_at: None };
+    assert_eq!(TokenEvent::decode(17, 1, &payload).unwrap(), Some(expected));
+}
+
+#[test]
+fn token_revoked_schema_2() {
+    let payload = golden("token-revoked-2.bin");
+    let expected = TokenEvent::Revoked { digest: DIGEST, expires_at: Some(1_800_003_600) };
+    assert_eq!(TokenEvent::decode(17, 2, &payload).unwrap(), Some(expected));
+    let today = token_event::encode_revoked(DIGEST, 1_800_003_600).unwrap();
+    assert_eq!(*today, *payload, "what is written has changed: that needs a new schema");
 }
 
 #[test]
@@ -137,7 +146,7 @@ fn snapshot_section_of_tokens_schema_1() {
     assert_eq!(replayed(1_800_003_600, &|_| true).tokens(), 0, "both have expired");
 
     let written = TokenWalk::new(self::state().reader(), 1_800_000_000).next_section().unwrap().unwrap();
-    assert_eq!((written.tokens, written.partitions), (2, (Partition(7), Partition(8))));
+    assert_eq!((written.tokens, partitions_of(written.scope())), (2, (Partition(7), Partition(8))));
     assert_eq!(*written.payload, *payload, "what is written has changed: that needs a new schema");
 }
 
@@ -189,7 +198,7 @@ fn write() {
     write_new("token-issued-1.bin", &issued);
     let section = TokenWalk::new(state().reader(), 1_800_000_000).next_section().unwrap().unwrap();
     write_new("token-section-1.bin", &section.payload);
-    write_new("token-revoked-1.bin", &token_event::encode_revoked(DIGEST).unwrap());
+    write_new("token-revoked-2.bin", &token_event::encode_revoked(DIGEST, 1_800_003_600).unwrap());
     // A client's records are written by its actor alone, so they are read from a journal.
     let server = TestServer::start_durable();
     let mut metadata = client_metadata();

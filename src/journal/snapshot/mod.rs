@@ -56,7 +56,7 @@ pub(crate) use crate::journal::snapshot::encode::SnapshotEncoder;
 pub use crate::journal::snapshot::encode::{RecordsSection, SectionContent};
 pub use crate::journal::snapshot::read::Section;
 pub(crate) use crate::journal::snapshot::read::read_snapshot;
-pub use crate::journal::snapshot::restore::{restore, verify_backup};
+pub use crate::journal::snapshot::restore::{Foundation, restore, verify_backup};
 pub use crate::journal::snapshot::store::{BackupWriter, SnapshotRead, SnapshotStore, SnapshotWriter};
 pub(crate) use crate::journal::snapshot::store::{Kept, SNAPSHOT_TMP};
 

@@ -39,6 +39,12 @@ impl SnapshotStore {
         written.saturating_sub(self.shared.tail_from_bytes.load(Ordering::Relaxed))
     }
 
+    /// The last durable record.
+    #[must_use]
+    pub fn durable_lsn(&self) -> Lsn {
+        Lsn::new(self.shared.durable_lsn.load(Ordering::Acquire))
+    }
+
     /// Length of the newest snapshot; 0 where there is none.
     #[must_use]
     pub fn newest_bytes(&self) -> u64 {

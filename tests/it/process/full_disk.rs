@@ -13,7 +13,7 @@ use tessera::journal::{self, Entry, Options, RealDisk};
 use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
 use tessera::token::access_token::AccessToken;
-use tessera::token::event::{KIND_ISSUED, SCHEMA, encode_issued};
+use tessera::token::event::{KIND_ISSUED, SCHEMA_ISSUED, encode_issued};
 use tessera::token::grant::GrantTerms;
 
 use super::program::{Home, Program, admin, issue_request, revoke_request};
@@ -67,7 +67,7 @@ fn fill(home: &Home) {
         let token = AccessToken::random(&random).unwrap().reference();
         let payload = encode_issued(token.digest, now - 10, now - 5, &terms).unwrap();
         bytes += payload.len();
-        let entry = Entry { kind: KIND_ISSUED, schema: SCHEMA, routing_id: token.routing_id.0, payload };
+        let entry = Entry { kind: KIND_ISSUED, schema: SCHEMA_ISSUED, routing_id: token.routing_id.0, payload };
         opened.lanes[0].append(entry, None);
     }
     drop(opened.lanes);

@@ -20,7 +20,7 @@ use tessera::oauth::scope::Scope;
 use tessera::signing::derivation::DerivedKeys;
 use tessera::token::access_token::TokenReference;
 use tessera::token::digest::TokenDigest;
-use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
+use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
 use tessera::token::grant::GrantTerms;
 
 use super::program::{Ended, Home, Program, admin, issue_request, revoke_request};
@@ -114,7 +114,7 @@ fn issued(number: u32) -> Appended {
     };
     let digest = TokenDigest::of(&number.to_string());
     let payload = encode_issued(digest, number, 1_800_000_000 + number, &terms).unwrap();
-    Appended { kind: KIND_ISSUED, schema: SCHEMA, payload }
+    Appended { kind: KIND_ISSUED, schema: SCHEMA_ISSUED, payload }
 }
 
 /// Appends to the journal as a server does, but in small segments, and with a block for each record.
@@ -355,7 +355,7 @@ fn a_torn_tail_and_unfinished_files_are_told_and_left_as_they_are() {
 
 #[test]
 fn a_record_that_no_room_can_read_is_found_by_verify_and_shown_by_number_and_length() {
-    for (kind, schema) in [(KIND_ISSUED, 9), (KIND_ISSUED, SCHEMA), (999, 1)] {
+    for (kind, schema) in [(KIND_ISSUED, 9), (KIND_ISSUED, SCHEMA_ISSUED), (999, 1)] {
         let home = three_segments();
         let mut payload = AlignedVec::new();
         payload.extend_from_slice(b"of another version");
@@ -377,7 +377,11 @@ fn dump_prints_the_records_that_are_asked_for() {
     let home = three_segments();
     append(
         &home,
-        [Appended { kind: KIND_REVOKED, schema: SCHEMA, payload: encode_revoked(TokenDigest::of("1")).unwrap() }],
+        [Appended {
+            kind: KIND_REVOKED,
+            schema: SCHEMA_REVOKED,
+            payload: encode_revoked(TokenDigest::of("1"), 9).unwrap(),
+        }],
     );
     let lsns = |arguments: &[&str]| -> Vec<u64> {
         dumped(&home, arguments).iter().map(|line| line["lsn"].as_u64().unwrap()).collect()
@@ -391,7 +395,7 @@ fn dump_prints_the_records_that_are_asked_for() {
     assert_eq!(lsns(&["--kind", "17"]), [41]);
     assert_eq!(lsns(&["--kind", "client_stored"]), [0; 0]);
     let line = printed(&home, &["dump", "--kind", "token_revoked", "--format", "text"]);
-    assert_eq!(line, "41 token_revoked schema=1 digest=\"6b86b273ff34fce19d6b804eff5a3f57\"\n");
+    assert_eq!(line, "41 token_revoked schema=2 digest=\"6b86b273ff34fce19d6b804eff5a3f57\" expires_at=9\n");
     let ended = journal(&home, &["dump", "--kind", "token"]);
     assert_eq!((ended.status.code(), &*ended.stdout), (Some(2), ""), "{ended:?}");
     assert!(ended.stderr.contains("client_stored, client_deleted, token_issued, token_revoked"), "{ended:?}");

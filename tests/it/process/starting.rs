@@ -13,7 +13,7 @@ use tessera::journal::{self, Entry, Options, RealDisk};
 use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
 use tessera::token::access_token::{AccessToken, TokenReference};
-use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA, encode_issued, encode_revoked};
+use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
 use tessera::token::grant::GrantTerms;
 
 use super::program::{Home, Program, admin, introspect_request};
@@ -42,14 +42,14 @@ fn append(home: &Home, revoked: &[String]) {
     let random = SystemRandom::new();
     let fillers = (0..FILLERS).map(|_| {
         let TokenReference { routing_id, digest } = AccessToken::random(&random).unwrap().reference();
-        (KIND_ISSUED, routing_id, encode_issued(digest, now, now + 3600, &terms).unwrap())
+        (KIND_ISSUED, SCHEMA_ISSUED, routing_id, encode_issued(digest, now, now + 3600, &terms).unwrap())
     });
     let revocations = revoked.iter().map(|token| {
         let TokenReference { routing_id, digest } = TokenReference::of(token).unwrap();
-        (KIND_REVOKED, routing_id, encode_revoked(digest).unwrap())
+        (KIND_REVOKED, SCHEMA_REVOKED, routing_id, encode_revoked(digest, now + 3600).unwrap())
     });
-    for (kind, routing_id, payload) in fillers.chain(revocations) {
-        opened.lanes[0].append(Entry { kind, schema: SCHEMA, routing_id: routing_id.0, payload }, None);
+    for (kind, schema, routing_id, payload) in fillers.chain(revocations) {
+        opened.lanes[0].append(Entry { kind, schema, routing_id: routing_id.0, payload }, None);
     }
     drop(opened.lanes);
     opened.journal.close().unwrap();

@@ -83,7 +83,7 @@ impl Database {
         for Row { kind, schema, payload } in self.rows.values() {
             match TokenEvent::decode(*kind, *schema, payload).unwrap() {
                 Some(TokenEvent::Issued { digest, .. }) => drop(fold.issued.insert(digest)),
-                Some(TokenEvent::Revoked { digest }) => drop(fold.revoked.insert(digest)),
+                Some(TokenEvent::Revoked { digest, .. }) => drop(fold.revoked.insert(digest)),
                 None => {}
             }
         }

@@ -1,0 +1,354 @@
+//! Records of the journal as rows.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use ring::digest::{Context, SHA256};
+
+use crate::client::event::ClientRow;
+use crate::clock::UnixTime;
+use crate::journal::{JournalError, JournalReader, Lsn, Record};
+use crate::token::access_token::{Partition, RoutingId};
+use crate::token::event::{TermsView, TokenEvent};
+
+/// Enough for one transaction.
+pub(super) const ROWS_MAX: usize = 50_000;
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// To which part of the shards a token belongs.
+pub(super) type PartitionOf = Arc<dyn Fn(RoutingId) -> Partition + Send + Sync>;
+
+/// What the records after `from`, up to `to`, say.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) from: Lsn,
+    pub(super) to: Lsn,
+    /// The time of the last of them, about.
+    pub(super) high_water: UnixTime,
+    pub(super) tokens: Vec<TokenRow>,
+    pub(super) undated: Vec<UndatedRevocation>,
+    pub(super) clients: Vec<ClientChange>,
+    pub(super) dead: Vec<DeadLetter>,
+    /// There may be more to read.
+    pub(super) is_full: bool,
+}
+
+/// A row of `token_events`.
+#[derive(Clone, Debug)]
+pub(super) struct TokenRow {
+    pub(super) token: [u8; 16],
+    /// `None` in a revocation.
+    pub(super) grant: Option<Arc<GrantRow>>,
+    pub(super) lsn: Lsn,
+    pub(super) at_ms: u64,
+    pub(super) expires_at: u32,
+    pub(super) partition: Partition,
+}
+
+/// A revocation that does not say when the token would have expired.
+#[derive(Clone, Debug)]
+pub(super) struct UndatedRevocation {
+    pub(super) token: [u8; 16],
+    pub(super) lsn: Lsn,
+    pub(super) at_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ClientChange {
+    pub(super) row: ClientRow,
+    pub(super) lsn: Lsn,
+    pub(super) at_ms: u64,
+}
+
+/// A record that cannot be projected.
+#[derive(Clone, Debug)]
+pub(super) struct DeadLetter {
+    pub(super) lsn: Lsn,
+    pub(super) kind: u16,
+    pub(super) schema: u16,
+    /// `None` where the record could not be read.
+    pub(super) sqlstate: Option<String>,
+    pub(super) reason: String,
+    pub(super) payload: Vec<u8>,
+}
+
+/// A row of `grants`, but for its times.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct GrantRow {
+    pub(super) id: [u8; 16],
+    pub(super) client_id: String,
+    pub(super) client_generation: u64,
+    pub(super) scope: String,
+    pub(super) audience: Vec<String>,
+}
+
+impl GrantRow {
+    fn of(terms: &TermsView<'_>) -> Self {
+        let TermsView { client_id, client_generation, scope, audience } = terms;
+        let mut hash = Context::new(&SHA256);
+        // Lengths before texts, so that no two terms are hashed from the same bytes.
+        let mut text = |text: &str| {
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        text(client_id);
+        text(scope);
+        audience.iter().for_each(|member| text(member));
+        hash.update(&client_generation.to_le_bytes());
+        let mut id = [0; 16];
+        id.iter_mut().zip(hash.finish().as_ref()).for_each(|(byte, hashed)| *byte = *hashed);
+        Self {
+            id,
+            client_id: (*client_id).to_owned(),
+            client_generation: *client_generation,
+            scope: (*scope).to_owned(),
+            audience: audience.iter().map(|member| (*member).to_owned()).collect(),
+        }
+    }
+
+    fn is_of(&self, terms: &TermsView<'_>) -> bool {
+        self.client_id == terms.client_id
+            && self.client_generation == terms.client_generation
+            && self.scope == terms.scope
+            && self.audience.iter().eq(terms.audience.iter())
+    }
+}
+
+/// The grants that were met last.
+#[derive(Default)]
+pub(super) struct Grants {
+    by_hash: HashMap<u64, Arc<GrantRow>>,
+    hasher: RandomState,
+}
+
+/// How many are remembered.
+const GRANTS_MAX: usize = 100_000;
+
+impl Grants {
+    pub(super) fn row(&mut self, terms: &TermsView<'_>) -> Arc<GrantRow> {
+        let hash = self.hasher.hash_one(terms);
+        if let Some(row) = self.by_hash.get(&hash).filter(|row| row.is_of(terms)) {
+            return Arc::clone(row);
+        }
+        if self.by_hash.len() >= GRANTS_MAX {
+            self.by_hash.clear();
+        }
+        let row = Arc::new(GrantRow::of(terms));
+        self.by_hash.insert(hash, Arc::clone(&row));
+        row
+    }
+}
+
+/// Reads batches. Lives on the thread that reads.
+pub(super) struct BatchReader {
+    reader: JournalReader,
+    partition_of: PartitionOf,
+    grants: Grants,
+}
+
+impl BatchReader {
+    pub(super) fn new(reader: JournalReader, partition_of: PartitionOf) -> Self {
+        Self { reader, partition_of, grants: Grants::default() }
+    }
+
+    /// The next records after `from`, as many as fit. Tokens that expired before `kept_from` are left out: their partition would be
+    /// dropped at once.
+    pub(super) fn read(&mut self, from: Lsn, kept_from: u32) -> Result<Batch, JournalError> {
+        let mut batch = Batch { from, to: from, ..Batch::default() };
+        let (mut payload_bytes, mut rows) = (0, 0);
+        let Self { reader, partition_of, grants } = self;
+        reader.read_some(from.after(1), &mut |block| {
+            batch.high_water = block.high_water();
+            for record in block.records().filter(|record| record.lsn > from) {
+                batch.push(&record, kept_from, grants, partition_of);
+                batch.to = record.lsn;
+                payload_bytes += record.payload.len();
+                rows += 1;
+            }
+            batch.is_full = rows >= ROWS_MAX || payload_bytes >= PAYLOAD_BYTES_MAX;
+            if batch.is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(batch)
+    }
+
+    /// One record as a dead letter.
+    pub(super) fn dead_letter(
+        &self,
+        lsn: Lsn,
+        sqlstate: &str,
+        reason: &str,
+    ) -> Result<Option<DeadLetter>, JournalError> {
+        let mut letter = None;
+        self.reader.read_some(lsn, &mut |block| {
+            letter = block
+                .records()
+                .find(|record| record.lsn == lsn)
+                .map(|record| DeadLetter { sqlstate: Some(sqlstate.to_owned()), ..DeadLetter::of(&record, reason) });
+            ControlFlow::Break(())
+        })?;
+        Ok(letter)
+    }
+}
+
+impl DeadLetter {
+    fn of(record: &Record<'_>, reason: &str) -> Self {
+        let Record { lsn, kind, schema, payload, .. } = *record;
+        Self { lsn, kind, schema, sqlstate: None, reason: reason.to_owned(), payload: payload.to_owned() }
+    }
+}
+
+impl Batch {
+    /// A record of a snapshot, which has no number of its own.
+    pub(super) fn push_client(&mut self, record: &Record<'_>) {
+        let (lsn, at_ms) = (self.to, self.high_water.as_millis());
+        match ClientRow::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(row)) => self.clients.push(ClientChange { row, lsn, at_ms }),
+            Ok(None) => {}
+            Err(error) => self.dead.push(DeadLetter { lsn, ..DeadLetter::of(record, &error.to_string()) }),
+        }
+    }
+
+    fn push(&mut self, record: &Record<'_>, kept_from: u32, grants: &mut Grants, partition_of: &PartitionOf) {
+        match ClientRow::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(row)) => {
+                let at_ms = self.high_water.as_millis();
+                return self.clients.push(ClientChange { row, lsn: record.lsn, at_ms });
+            }
+            Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter::of(record, &error.to_string())),
+        }
+        match TokenEvent::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(event)) => {
+                let partition = partition_of(RoutingId(record.routing_id));
+                self.push_token(&event, record.lsn, partition, kept_from, grants);
+            }
+            Ok(None) => self.dead.push(DeadLetter::of(record, "no room knows its kind")),
+            Err(error) => self.dead.push(DeadLetter::of(record, &error.to_string())),
+        }
+    }
+
+    fn push_token(
+        &mut self,
+        event: &TokenEvent<'_>,
+        lsn: Lsn,
+        partition: Partition,
+        kept_from: u32,
+        grants: &mut Grants,
+    ) {
+        match event {
+            TokenEvent::Issued { digest, issued_at, expires_at, terms } if *expires_at >= kept_from => {
+                let (grant, at_ms) = (Some(grants.row(terms)), u64::from(*issued_at) * 1000);
+                let (token, expires_at) = (*digest.as_bytes(), *expires_at);
+                self.tokens.push(TokenRow { token, grant, lsn, at_ms, expires_at, partition });
+            }
+            TokenEvent::Revoked { digest, expires_at: Some(expires_at) } if *expires_at >= kept_from => {
+                let (token, at_ms) = (*digest.as_bytes(), self.high_water.as_millis());
+                self.tokens.push(TokenRow { token, grant: None, lsn, at_ms, expires_at: *expires_at, partition });
+            }
+            TokenEvent::Revoked { digest, expires_at: None } => {
+                let (token, at_ms) = (*digest.as_bytes(), self.high_water.as_millis());
+                self.undated.push(UndatedRevocation { token, lsn, at_ms });
+            }
+            TokenEvent::Issued { .. } | TokenEvent::Revoked { .. } => {}
+        }
+    }
+
+    /// The records that have a row, in order.
+    fn lsns(&self) -> Vec<Lsn> {
+        let tokens = self.tokens.iter().map(|row| row.lsn);
+        let undated = self.undated.iter().map(|row| row.lsn);
+        let clients = self.clients.iter().map(|row| row.lsn);
+        let mut lsns: Vec<_> = tokens.chain(undated).chain(clients).collect();
+        lsns.sort_unstable();
+        lsns
+    }
+
+    /// The record that it is about, if it is one only.
+    pub(super) fn only_lsn(&self) -> Option<Lsn> {
+        match self.lsns().as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+
+    /// Two batches, each with about half of the rows; the second is empty where there is one row only.
+    pub(super) fn split(mut self) -> (Self, Self) {
+        let lsns = self.lsns();
+        let last = lsns.get((lsns.len().max(1) - 1) / 2).copied().unwrap_or(self.to);
+        let second = Self {
+            from: last,
+            to: self.to,
+            high_water: self.high_water,
+            tokens: split_off(&mut self.tokens, |row| row.lsn > last),
+            undated: split_off(&mut self.undated, |row| row.lsn > last),
+            clients: split_off(&mut self.clients, |row| row.lsn > last),
+            dead: split_off(&mut self.dead, |letter| letter.lsn > last),
+            is_full: self.is_full,
+        };
+        (Self { to: last, ..self }, second)
+    }
+
+    /// Nothing but a dead letter, and the same place in the journal.
+    pub(super) fn of_dead_letter(&self, letter: Option<DeadLetter>) -> Self {
+        let dead = self.dead.iter().cloned().chain(letter).collect();
+        Self { from: self.from, to: self.to, high_water: self.high_water, dead, ..Self::default() }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.tokens.len() + self.undated.len() + self.clients.len() + self.dead.len()
+    }
+}
+
+fn split_off<T>(rows: &mut Vec<T>, is_second: impl Fn(&T) -> bool) -> Vec<T> {
+    let (second, first) = std::mem::take(rows).into_iter().partition(is_second);
+    *rows = first;
+    second
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms<'a>(client_id: &'a str, scope: &'a str, audience: &[&'a str]) -> TermsView<'a> {
+        TermsView { client_id, client_generation: 0, scope, audience: audience.to_vec() }
+    }
+
+    fn row(lsn: u64) -> TokenRow {
+        let (token, partition) = ([0; 16], Partition(0));
+        TokenRow { token, grant: None, lsn: Lsn::new(lsn), at_ms: 0, expires_at: 0, partition }
+    }
+
+    #[test]
+    fn equal_terms_have_one_id_and_others_another() {
+        let mut grants = Grants::default();
+        let one = grants.row(&terms("a", "b c", &["d"]));
+        assert!(Arc::ptr_eq(&one, &grants.row(&terms("a", "b c", &["d"]))));
+        assert_eq!(one.id, Grants::default().row(&terms("a", "b c", &["d"])).id);
+        for other in [terms("ab", " c", &["d"]), terms("a", "b c", &[]), terms("a", "b c", &["d", ""])] {
+            assert_ne!(one.id, grants.row(&other).id, "{other:?}");
+        }
+        let next = TermsView { client_generation: 1, ..terms("a", "b c", &["d"]) };
+        assert_ne!(one.id, grants.row(&next).id);
+    }
+
+    #[test]
+    fn halves_of_a_batch_are_the_batch() {
+        let whole = || Batch {
+            from: Lsn::new(4),
+            to: Lsn::new(20),
+            tokens: [5, 7, 11, 12].map(row).to_vec(),
+            undated: vec![UndatedRevocation { token: [0; 16], lsn: Lsn::new(6), at_ms: 0 }],
+            ..Batch::default()
+        };
+        let (first, second) = whole().split();
+        assert_eq!((first.from, first.to), (Lsn::new(4), Lsn::new(7)));
+        assert_eq!((second.from, second.to), (Lsn::new(7), Lsn::new(20)));
+        assert_eq!((first.rows(), second.rows()), (3, 2));
+        assert_eq!(first.lsns(), [5, 6, 7].map(Lsn::new));
+        let (one, none) =
+            Batch { tokens: vec![row(9)], ..Batch { tokens: vec![], undated: vec![], ..whole() } }.split();
+        assert_eq!((one.only_lsn(), none.rows()), (Some(Lsn::new(9)), 0));
+    }
+}

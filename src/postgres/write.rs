@@ -1,0 +1,264 @@
+//! One batch, one transaction.
+
+use std::collections::HashMap;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Transaction};
+
+use crate::journal::Lsn;
+use crate::postgres::batch::{Batch, ClientChange, DeadLetter, GrantRow, TokenRow, UndatedRevocation};
+use crate::postgres::copy::CopyBuffer;
+use crate::postgres::error::PostgresError;
+use crate::postgres::partitions::DAY_SECONDS;
+use crate::postgres::session::{signed, within};
+
+/// How long a transaction may take, copying included.
+const WRITE_SECONDS: u64 = 60;
+
+/// In whose name is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Author {
+    pub(super) instance: [u8; 16],
+    pub(super) epoch: u64,
+}
+
+/// Whether rows may be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Novelty {
+    /// Nothing of it is there: the LSN says so.
+    New,
+    /// A snapshot may have brought some of it.
+    Unknown,
+}
+
+/// Writes the rows and moves the LSN, or neither.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    author: Author,
+    batch: &mut Batch,
+    novelty: Novelty,
+) -> Result<(), PostgresError> {
+    // Rows that lie close in the index are written close in time.
+    batch.tokens.sort_unstable_by_key(|row| (row.expires_at / DAY_SECONDS, row.token, row.lsn));
+    let batch = &*batch;
+    within(WRITE_SECONDS, "write a batch", async {
+        let mut transaction = connection.begin().await?;
+        write_tokens(&mut transaction, &batch.tokens, novelty).await?;
+        upsert_grants(&mut transaction, &batch.tokens).await?;
+        revoke_undated(&mut transaction, &batch.undated).await?;
+        upsert_clients(&mut transaction, &batch.clients).await?;
+        put_aside(&mut transaction, &batch.dead).await?;
+        advance(&mut transaction, author, batch).await?;
+        Ok(transaction.commit().await?)
+    })
+    .await
+}
+
+type Open<'a> = Transaction<'a, sqlx::Postgres>;
+
+async fn write_tokens(transaction: &mut Open<'_>, rows: &[TokenRow], novelty: Novelty) -> Result<(), PostgresError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    match novelty {
+        Novelty::New => copy(transaction, COPY_EVENTS, rows).await,
+        Novelty::Unknown => {
+            sqlx::raw_sql("CREATE TEMP TABLE arriving (LIKE tessera.token_events) ON COMMIT DROP")
+                .execute(&mut **transaction)
+                .await?;
+            copy(transaction, COPY_ARRIVING, rows).await?;
+            sqlx::raw_sql(
+                "INSERT INTO tessera.token_events SELECT * FROM pg_temp.arriving a WHERE NOT EXISTS \
+                 (SELECT FROM tessera.token_events e \
+                  WHERE e.token = a.token AND e.expires_at = a.expires_at AND e.kind = a.kind)",
+            )
+            .execute(&mut **transaction)
+            .await?;
+            Ok(())
+        }
+    }
+}
+
+const COPY_EVENTS: &str = "COPY tessera.token_events (token, grant_id, lsn, at, expires_at, partition_number, kind) \
+    FROM STDIN (FORMAT binary)";
+const COPY_ARRIVING: &str = "COPY pg_temp.arriving (token, grant_id, lsn, at, expires_at, partition_number, kind) \
+    FROM STDIN (FORMAT binary)";
+const COLUMNS: i16 = 7;
+/// With the lengths of the columns.
+const ROW_BYTES: usize = 92;
+
+async fn copy(transaction: &mut Open<'_>, statement: &str, rows: &[TokenRow]) -> Result<(), PostgresError> {
+    let mut copying = transaction.copy_in_raw(statement).await?;
+    copying.send(encode(rows)).await?;
+    copying.finish().await?;
+    Ok(())
+}
+
+/// The rows as `COPY` takes them.
+pub(super) fn encode(rows: &[TokenRow]) -> Vec<u8> {
+    let mut buffer = CopyBuffer::with_capacity(COLUMNS, rows.len() * ROW_BYTES + ROW_BYTES);
+    for TokenRow { token, grant, lsn, at_ms, expires_at, partition } in rows {
+        buffer.begin_row();
+        buffer.uuid(Some(*token));
+        buffer.uuid(grant.as_ref().map(|grant| grant.id));
+        buffer.bigint(signed(lsn.value()));
+        buffer.timestamp(*at_ms);
+        buffer.timestamp(u64::from(*expires_at) * 1000);
+        buffer.integer(i32::from(partition.0));
+        buffer.smallint(if grant.is_some() { KIND_ISSUED } else { KIND_REVOKED });
+    }
+    buffer.finish()
+}
+
+const KIND_ISSUED: i16 = 1;
+const KIND_REVOKED: i16 = 2;
+
+async fn upsert_grants(transaction: &mut Open<'_>, rows: &[TokenRow]) -> Result<(), PostgresError> {
+    struct Times {
+        first_lsn: Lsn,
+        live_until: u32,
+    }
+    let mut grants: HashMap<[u8; 16], (&GrantRow, Times)> = HashMap::new();
+    for row in rows {
+        let Some(grant) = &row.grant else { continue };
+        let new = || (&**grant, Times { first_lsn: row.lsn, live_until: row.expires_at });
+        let (_, times) = grants.entry(grant.id).or_insert_with(new);
+        times.first_lsn = times.first_lsn.min(row.lsn);
+        times.live_until = times.live_until.max(row.expires_at);
+    }
+    if grants.is_empty() {
+        return Ok(());
+    }
+    let grants: Vec<_> = grants.into_values().collect();
+    let texts = |text: fn(&GrantRow) -> String| grants.iter().map(|(grant, _)| text(grant)).collect::<Vec<_>>();
+    let numbers = |number: fn(&GrantRow, &Times) -> u64| {
+        grants.iter().map(|(grant, times)| signed(number(grant, times))).collect::<Vec<_>>()
+    };
+    sqlx::query(
+        "INSERT INTO tessera.grants AS known \
+           (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until) \
+         SELECT encode(id, 'hex')::uuid, client_id, client_id, generation, scope, \
+           ARRAY(SELECT json_array_elements_text(audience::json)), first_lsn, to_timestamp(live_until) \
+         FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[]) \
+           AS new (id, client_id, generation, scope, audience, first_lsn, live_until) \
+         ON CONFLICT (id) DO UPDATE SET live_until = excluded.live_until WHERE known.live_until < excluded.live_until",
+    )
+    .bind(grants.iter().map(|(grant, _)| grant.id.to_vec()).collect::<Vec<_>>())
+    .bind(texts(|grant| grant.client_id.clone()))
+    .bind(numbers(|grant, _| grant.client_generation))
+    .bind(texts(|grant| grant.scope.clone()))
+    .bind(texts(|grant| serde_json::to_string(&grant.audience).unwrap_or_default()))
+    .bind(numbers(|_, times| times.first_lsn.value()))
+    .bind(numbers(|_, times| u64::from(times.live_until)))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// When the token would have expired is in the row of its issue.
+async fn revoke_undated(transaction: &mut Open<'_>, rows: &[UndatedRevocation]) -> Result<(), PostgresError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO tessera.token_events (token, lsn, at, expires_at, partition_number, kind) \
+         SELECT issued.token, new.lsn, to_timestamp(new.at_ms / 1000.0), issued.expires_at, issued.partition_number, 2 \
+         FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS new (token, lsn, at_ms) \
+         JOIN tessera.token_events issued ON issued.token = encode(new.token, 'hex')::uuid AND issued.kind = 1",
+    )
+    .bind(rows.iter().map(|row| row.token.to_vec()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| signed(row.lsn.value())).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| signed(row.at_ms)).collect::<Vec<_>>())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn upsert_clients(transaction: &mut Open<'_>, changes: &[ClientChange]) -> Result<(), PostgresError> {
+    // Of several changes of a client the last counts, and one statement may touch a row once.
+    let last: HashMap<&str, &ClientChange> =
+        changes.iter().map(|change| (change.row.client_id.as_str(), change)).collect();
+    if last.is_empty() {
+        return Ok(());
+    }
+    let last: Vec<_> = last.into_values().collect();
+    let registration = |change: &ClientChange| change.row.registration.clone();
+    let created_at = |change: &&ClientChange| Some(signed(registration(change)?.created_at.as_millis()));
+    let deleted_at = |change: &&ClientChange| match registration(change) {
+        Some(_) => None,
+        None => Some(signed(change.at_ms)),
+    };
+    sqlx::query(
+        "INSERT INTO tessera.client_records AS known \
+           (client_id, generation, created_at, deleted_at, secret_sha256, metadata, lsn) \
+         SELECT client_id, generation, to_timestamp(created_at / 1000.0), to_timestamp(deleted_at / 1000.0), secret, metadata, lsn \
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::bigint[]) \
+           AS new (client_id, generation, created_at, deleted_at, secret, metadata, lsn) \
+         ON CONFLICT (client_id) DO UPDATE SET generation = excluded.generation, \
+           created_at = coalesce(excluded.created_at, known.created_at), deleted_at = excluded.deleted_at, \
+           secret_sha256 = excluded.secret_sha256, metadata = excluded.metadata, lsn = excluded.lsn \
+         WHERE known.lsn <= excluded.lsn",
+    )
+    .bind(last.iter().map(|change| change.row.client_id.clone()).collect::<Vec<_>>())
+    .bind(last.iter().map(|change| signed(change.row.generation)).collect::<Vec<_>>())
+    .bind(last.iter().map(created_at).collect::<Vec<_>>())
+    .bind(last.iter().map(deleted_at).collect::<Vec<_>>())
+    .bind(last.iter().map(|change| Some(registration(change)?.secret_sha256?.to_vec())).collect::<Vec<_>>())
+    .bind(last.iter().map(|change| Some(registration(change)?.metadata)).collect::<Vec<_>>())
+    .bind(last.iter().map(|change| signed(change.lsn.value())).collect::<Vec<_>>())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn put_aside(transaction: &mut Open<'_>, letters: &[DeadLetter]) -> Result<(), PostgresError> {
+    for letter in letters {
+        sqlx::query(
+            "INSERT INTO tessera.dead_letters (lsn, kind, schema, sqlstate, reason, payload) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (lsn) DO NOTHING",
+        )
+        .bind(signed(letter.lsn.value()))
+        .bind(i32::from(letter.kind))
+        .bind(i32::from(letter.schema))
+        .bind(letter.sqlstate.as_deref())
+        .bind(&letter.reason)
+        .bind(&letter.payload)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn advance(transaction: &mut Open<'_>, author: Author, batch: &Batch) -> Result<(), PostgresError> {
+    let advanced = sqlx::query(
+        "UPDATE tessera.projection SET applied_lsn = $1, high_water = to_timestamp($2 / 1000.0) \
+         WHERE applied_lsn = $3 AND epoch = $4 AND uuid_send(instance) = $5",
+    )
+    .bind(signed(batch.to.value()))
+    .bind(signed(batch.high_water.as_millis()))
+    .bind(signed(batch.from.value()))
+    .bind(signed(author.epoch))
+    .bind(author.instance.as_slice())
+    .execute(&mut **transaction)
+    .await?;
+    if advanced.rows_affected() == 1 { Ok(()) } else { Err(PostgresError::Superseded) }
+}
+
+/// Makes all that was written safe from a crash of the database: a synchronous commit flushes those before it.
+pub(super) async fn confirm(connection: &mut PgConnection, author: Author) -> Result<(), PostgresError> {
+    within(CONFIRM_SECONDS, "confirm what was written", async {
+        let mut transaction = connection.begin().await?;
+        sqlx::raw_sql("SET LOCAL synchronous_commit = on").execute(&mut *transaction).await?;
+        let confirmed = sqlx::query("UPDATE tessera.projection SET confirmed_at = now() WHERE epoch = $1")
+            .bind(signed(author.epoch))
+            .execute(&mut *transaction)
+            .await?;
+        if confirmed.rows_affected() != 1 {
+            return Err(PostgresError::Superseded);
+        }
+        Ok(transaction.commit().await?)
+    })
+    .await
+}
+
+const CONFIRM_SECONDS: u64 = 30;
