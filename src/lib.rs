@@ -15,9 +15,10 @@
 //! | [`token`] | tokens, grants, the table: a state machine | `oauth` `client` (ids) | threads, I/O, `async`, clocks |
 //! | [`signing`] | keys that derive from the master key | `clock` `oauth` | HTTP, SQL |
 //! | [`grant`] | one file per grant type, pure | `clock` `oauth` `client` `token` `signing` | actors, HTTP, I/O |
-//! | [`shard`] | routing, the actor that owns a shard, recovery | the above but `signing` and `config` | HTTP, SQL |
-//! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal` and `config` | disk on a request's path |
-//! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `token` `signing` | the server's state |
+//! | [`postgres`] | the queryable copy in PostgreSQL, and the way back from it; the only SQL | `clock` `oauth` `client` `token` `journal` | actors, HTTP |
+//! | [`shard`] | routing, the actor that owns a shard, recovery | the above but `signing`, `config` and `postgres` | HTTP, SQL |
+//! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal`, `config` and `postgres` | disk on a request's path |
+//! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `token` `signing` `postgres` | the server's state |
 //! | [`server`] | the composition root | everything | |
 //! | `fuzzing` | what holds for any bytes; in no build but those of tests and fuzzers | everything | |
 //!
@@ -33,12 +34,15 @@
 //!  │          │──────────────────────────▶│   Shard   │──── per shard ─────▶│ journal │────────▶ disk
 //!  │          │◀──────────── reply, once durable ───────────────────────────│ 1 fsync │
 //!  └──────────┘                           └───────────┘                     └─────────┘
+//!                                                          ┌───────────┐ batches   │ from disk
+//!                                          PostgreSQL ◀────│ projector │◀──────────┘
+//!                                                          └───────────┘
 //! ```
 //!
 //! Beside them: `ClientActor` on an arbiter of its own; the `spare` thread, which fills the next journal segment with zeros
 //! and keeps a reserve for revocations; the `snapshot` thread, which walks clients and tokens while they go on, writes what
-//! it saw, and retires the segments that no restart needs any more; and a tick every second, which follows the clock and lets
-//! shards remove what has expired.
+//! it saw, and retires the segments that no restart and no database needs any more; the `projector` thread, where there is a
+//! database; and a tick every second, which follows the clock and lets shards remove what has expired.
 //!
 //! # What always holds
 //!
@@ -52,6 +56,7 @@
 //! - A start goes on from the newest snapshot that verifies, and then reads the whole rest of the journal before anybody is
 //!   answered: a revocation may be in its end.
 //! - A snapshot counts once all that it may have seen is durable; nothing is retired that a start, or the database, needs.
+//! - The database may be slow or gone: no request waits for it, and the journal keeps what it lacks, up to its budget.
 //! - Garbage never reaches an actor; full mailboxes and lanes refuse with 503 and change nothing.
 //! - Nothing prints or stores a token or a secret, nor a piece of one: digests alone are kept.
 //!

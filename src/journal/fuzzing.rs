@@ -174,7 +174,8 @@ pub(crate) fn head(data: &[u8]) {
     disk.put(HEAD, [first, second].concat());
     let directory = Directory::new(Arc::new(disk.clone()));
     let loaded = HeadFile::load(&directory, &keys());
-    if let Some(mut head) = loaded.ok().flatten().filter(|head| head.latest().counter < u64::MAX - 1) {
+    let has_next = |head: &HeadFile| head.latest().counter.max(head.latest().epoch) < u64::MAX - 1;
+    if let Some(mut head) = loaded.ok().flatten().filter(has_next) {
         let latest = *head.latest();
         assert!([first, second].contains(&latest.to_page(&keys())), "one encoding");
         let (epoch, durable_lsn, segment_id) = (latest.epoch ^ 1, Lsn::new(u64::from(flags)), latest.segment_id);

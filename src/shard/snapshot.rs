@@ -191,7 +191,11 @@ impl Taker {
                 Ok(Request::Snapshot(reply)) => drop(reply.send(self.take())),
                 Ok(Request::Backup(pieces)) => self.back_up(&pieces),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.take_when_due(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.take_when_due();
+                    // What the database was behind with may have come there since.
+                    self.metrics.retired_segments.add(self.retire() as u64);
+                }
             }
             self.metrics.tail_bytes.set(self.parts.store.tail_bytes());
         }
@@ -236,13 +240,17 @@ impl Taker {
         let mut writer = store.begin(clock.now())?;
         self.walk(&mut |content| Ok(writer.section(content)?))?;
         let extent = writer.finish(clock.now())?;
-        // A failure here is one of the log itself.
-        let retired_segments = store.retire().unwrap_or_else(|error| {
-            stop_process(&error);
-            0
-        });
+        let retired_segments = self.retire();
         let (bytes, duration) = (store.newest_bytes(), clock.monotonic().saturating_sub(started));
         Ok(SnapshotReport { extent, bytes, duration, retired_segments })
+    }
+
+    /// Answers how many segments went. A failure is one of the log itself.
+    fn retire(&self) -> usize {
+        self.parts.store.retire().unwrap_or_else(|error| {
+            stop_process(&error);
+            0
+        })
     }
 
     fn back_up(&self, pieces: &mpsc::Sender<Result<Vec<u8>, SnapshotError>>) {
