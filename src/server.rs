@@ -446,6 +446,7 @@ impl Starting<'_> {
             journal_bytes_max,
             confirmed_lsn: mark.map(|mark| mark.applied_lsn),
             instance: mark.map(|mark| mark.instance),
+            epoch_before: mark.map_or(0, |mark| mark.epoch),
             ..Options::new(journal_keys, shards + 1, LANE_CAPACITY)
         };
         let (clock, progress) = (Arc::clone(self.clock), Arc::clone(self.progress));

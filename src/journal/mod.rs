@@ -217,6 +217,8 @@ pub struct Options {
     pub confirmed_lsn: Option<Lsn>,
     /// The journal that it has to be, where a database is the copy of one. Default any.
     pub instance: Option<[u8; 16]>,
+    /// The epoch that begins is higher than this one: a database has been written in it. Default 0.
+    pub epoch_before: u64,
 }
 
 impl Options {
@@ -231,6 +233,7 @@ impl Options {
             lane_capacity,
             confirmed_lsn: None,
             instance: None,
+            epoch_before: 0,
         }
     }
 

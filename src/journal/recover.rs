@@ -365,7 +365,7 @@ impl TailMover<'_> {
         SegmentHeader {
             instance: head.instance,
             segment_id: before.map_or(head.segment_id, |before| before.segment_id) + 1,
-            epoch: before.map_or(0, |before| before.epoch).max(head.epoch) + 1,
+            epoch: before.map_or(0, |before| before.epoch).max(head.epoch).max(self.options.epoch_before) + 1,
             first_lsn: before.map_or(head.retained_from, |before| before.first_lsn),
             created_at: clock.now(),
             previous: before.map(|before| before.previous).unwrap_or_default(),
@@ -428,6 +428,27 @@ mod tests {
     use crate::journal::sim::{
         Random, Rig, SeenRecord, SimDisk, block_offset, last_not_acknowledged, many_segments, options,
     };
+
+    #[test]
+    fn the_epoch_is_higher_than_that_of_the_database() {
+        let disk = SimDisk::new();
+        let open = |epoch_before| {
+            let options = Options { epoch_before, ..options(1) };
+            Rig::open_with(&disk, options).unwrap().recovered.epoch
+        };
+        assert_eq!([open(0), open(7), open(0)], [1, 8, 9]);
+    }
+
+    #[test]
+    fn a_journal_that_is_not_the_databases_is_not_opened_and_none_is_made() {
+        let disk = SimDisk::new();
+        let open = |instance| Rig::open_with(&disk, Options { instance, ..options(1) });
+        assert!(matches!(open(Some([1; 16])), Err(JournalError::OtherCopy)));
+        assert_eq!(disk.segments(), [""; 0]);
+        let instance = open(None).unwrap().committer.shared.instance;
+        assert!(open(Some(instance)).is_ok());
+        assert!(matches!(open(Some([1; 16])), Err(JournalError::OtherCopy)));
+    }
 
     #[test]
     fn a_new_directory_is_empty_and_every_open_begins_an_epoch() {

@@ -49,7 +49,9 @@ pub enum PostgresError {
     )]
     Foreign,
     /// Another start of this server writes it.
-    #[error("a later start of this server writes the database: this one must not, and should be stopped")]
+    #[error(
+        "a later start of this server writes the database, so this one must not: stop it, or, if the other is gone, start it again"
+    )]
     Superseded,
     /// It knows more than the journal.
     #[error(

@@ -85,6 +85,12 @@ struct Projector {
     letters_in_a_row: u64,
 }
 
+/// What is missing may be a revocation, so nobody is answered any more; the next start says what to do.
+fn stop_process(error: &PostgresError) -> ! {
+    tracing::error!(%error, "the process stops");
+    std::process::abort();
+}
+
 /// How a connection's work ended, if it did not fail.
 struct Stopped;
 
@@ -108,6 +114,7 @@ impl Projector {
             };
             match worked {
                 Ok(Stopped) => return,
+                Err(error @ PostgresError::Ahead { .. }) => stop_process(&error),
                 Err(error) => self.note(&error),
             }
             let pause = self.retry.next_pause();
