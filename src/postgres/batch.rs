@@ -13,8 +13,6 @@ use crate::journal::{JournalError, JournalReader, Lsn, Record};
 use crate::token::access_token::{Partition, RoutingId};
 use crate::token::event::{TermsView, TokenEvent};
 
-/// Enough for one transaction.
-pub(super) const ROWS_MAX: usize = 50_000;
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 /// To which part of the shards a token belongs.
@@ -153,22 +151,25 @@ impl BatchReader {
         Self { reader, partition_of, grants: Grants::default() }
     }
 
-    /// The next records after `from`, as many as fit. Tokens that expired before `kept_from` are left out: their partition would be
+    /// The next records after `from`, `rows_max` of them or few more. Tokens that expired before `kept_from` are left out: their partition would be
     /// dropped at once.
-    pub(super) fn read(&mut self, from: Lsn, kept_from: u32) -> Result<Batch, JournalError> {
+    pub(super) fn read(&mut self, from: Lsn, kept_from: u32, rows_max: usize) -> Result<Batch, JournalError> {
         let mut batch = Batch { from, to: from, ..Batch::default() };
         let (mut payload_bytes, mut rows) = (0, 0);
         let Self { reader, partition_of, grants } = self;
         reader.read_some(from.after(1), &mut |block| {
             batch.high_water = block.high_water();
             for record in block.records().filter(|record| record.lsn > from) {
+                if rows >= rows_max || payload_bytes >= PAYLOAD_BYTES_MAX {
+                    batch.is_full = true;
+                    return ControlFlow::Break(());
+                }
                 batch.push(&record, kept_from, grants, partition_of);
                 batch.to = record.lsn;
                 payload_bytes += record.payload.len();
                 rows += 1;
             }
-            batch.is_full = rows >= ROWS_MAX || payload_bytes >= PAYLOAD_BYTES_MAX;
-            if batch.is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            ControlFlow::Continue(())
         })?;
         Ok(batch)
     }

@@ -65,9 +65,7 @@ pub enum PostgresError {
         last: Lsn,
     },
     /// Too many records in a row were refused: that is no accident of a record.
-    #[error(
-        "the database has refused {0} records: see the table dead_letters, mend what refuses them, and start again"
-    )]
+    #[error("the database has refused {0} records: see the table dead_letters and mend what refuses them")]
     Poisoned(u64),
     /// There is nothing that a server could be rebuilt from.
     #[error("the database holds no copy of a journal")]

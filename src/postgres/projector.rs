@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock::{Clock, UnixTime};
 use crate::journal::snapshot::SnapshotStore;
 use crate::journal::{JournalError, JournalReader, Lsn, run_in_batches};
-use crate::postgres::batch::{Batch, BatchReader, PartitionOf};
+use crate::postgres::batch::{Batch, BatchReader, DeadLetter, PartitionOf};
 use crate::postgres::error::PostgresError;
 use crate::postgres::migrate::migrate_on;
 use crate::postgres::partitions::{DAY_SECONDS, Partitions};
@@ -83,6 +83,10 @@ struct Projector {
     stopping: watch::Receiver<bool>,
     retry: Retry,
     letters_in_a_row: u64,
+    /// Of a batch: fewer after one took too long.
+    rows_max: usize,
+    /// Why the last attempt failed; empty while none has.
+    last_reason: String,
 }
 
 /// What is missing may be a revocation, so nobody is answered any more; the next start says what to do.
@@ -97,7 +101,15 @@ struct Stopped;
 impl Projector {
     fn new(parts: ProjectorParts, stopping: watch::Receiver<bool>) -> Self {
         let reader = Some(BatchReader::new(parts.reader.clone(), Arc::clone(&parts.partition_of)));
-        Self { parts, reader, stopping, retry: Retry::default(), letters_in_a_row: 0 }
+        Self {
+            parts,
+            reader,
+            stopping,
+            retry: Retry::default(),
+            letters_in_a_row: 0,
+            rows_max: ROWS_MAX,
+            last_reason: String::new(),
+        }
     }
 
     async fn run(mut self) {
@@ -125,18 +137,19 @@ impl Projector {
     }
 
     fn note(&mut self, error: &PostgresError) {
-        let (metrics, state) = (&self.parts.metrics, error.state());
         let reason = error.to_string();
-        metrics.failures.increment();
-        if metrics.state() != state || metrics.reason() != reason {
-            let source = std::error::Error::source(error).map(ToString::to_string);
+        if self.last_reason != reason {
             tracing::warn!(
                 reason,
-                source,
                 "the database is not written; requests do not notice, the journal keeps what it lacks, and the next attempt follows"
             );
         }
-        metrics.set_state(state, &reason);
+        self.last_reason = reason;
+        self.parts.metrics.failures.increment();
+        self.parts.metrics.set_state(error.state());
+        if matches!(error, PostgresError::TimedOut { .. }) {
+            self.rows_max = (self.rows_max / 2).max(ROWS_MIN);
+        }
     }
 
     /// Works on one connection until it fails or the server stops.
@@ -160,7 +173,7 @@ impl Projector {
             let seeded = seed(connection, author, &store, &mut partitions, applied, now).await?;
             (work.applied, work.unknown_until) = (seeded.applied, seeded.unknown_until);
         }
-        self.parts.metrics.set_state(DatabaseState::Connected, "");
+        self.parts.metrics.set_state(DatabaseState::Connected);
         tracing::info!(applied_lsn = work.applied.value(), "the database is written");
         loop {
             self.keep_up(connection, &mut work, &mut partitions).await?;
@@ -277,6 +290,8 @@ impl Projector {
             };
             written?;
             self.retry = Retry::default();
+            self.last_reason.clear();
+            self.rows_max = (self.rows_max * 2).min(ROWS_MAX);
             self.parts.metrics.batches.increment();
             self.parts.metrics.rows.add(rows as u64);
             self.note_applied(to, high_water.as_millis());
@@ -329,7 +344,7 @@ impl Projector {
         lsn: Lsn,
         sqlstate: String,
         message: String,
-    ) -> Result<Option<crate::postgres::batch::DeadLetter>, PostgresError> {
+    ) -> Result<Option<DeadLetter>, PostgresError> {
         self.letters_in_a_row += 1;
         if self.letters_in_a_row > LETTERS_MAX {
             return Err(PostgresError::Poisoned(LETTERS_MAX));
@@ -354,9 +369,9 @@ impl Projector {
     fn begin_read(&mut self, from: Lsn) -> tokio::task::JoinHandle<(BatchReader, Result<Batch, JournalError>)> {
         let new = || BatchReader::new(self.parts.reader.clone(), Arc::clone(&self.parts.partition_of));
         let mut reader = self.reader.take().unwrap_or_else(new);
-        let kept_from = self.kept_from();
+        let (kept_from, rows_max) = (self.kept_from(), self.rows_max);
         spawn_blocking(move || {
-            let batch = reader.read(from, kept_from);
+            let batch = reader.read(from, kept_from, rows_max);
             (reader, batch)
         })
     }
@@ -404,6 +419,9 @@ struct Work {
     upkept: Option<Duration>,
 }
 
+/// Rows of a transaction, or a block's more.
+const ROWS_MAX: usize = 50_000;
+const ROWS_MIN: usize = 100;
 /// Few records wait so long for more.
 const BATCH_EVERY: Duration = Duration::from_millis(200);
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);

@@ -51,7 +51,7 @@ pub(super) async fn connect(url: &str) -> Result<PgConnection, PostgresError> {
     let options = PgConnectOptions::from_str(url).map_err(PostgresError::Url)?;
     let options = options.application_name("tessera").options([
         ("search_path", SCHEMA),
-        ("statement_timeout", "30s"),
+        ("statement_timeout", "15s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "60s"),
         ("synchronous_commit", "off"),

@@ -12,8 +12,8 @@ use crate::postgres::error::PostgresError;
 use crate::postgres::partitions::DAY_SECONDS;
 use crate::postgres::session::{signed, within};
 
-/// How long a transaction may take, copying included.
-const WRITE_SECONDS: u64 = 60;
+/// How long a transaction may take, copying included. After one that took longer the next has half as many rows.
+const WRITE_SECONDS: u64 = 20;
 
 /// In whose name is written.
 #[derive(Clone, Copy, Debug)]

@@ -199,8 +199,8 @@ pub(super) struct Projection {
 
 impl Projection {
     pub(super) fn health(&self) -> DatabaseHealth {
-        let (state, reason) = (self.metrics.state(), self.metrics.reason());
-        DatabaseHealth { state, reason, lag: self.lag(), dead_letters: self.metrics.dead_letters.value() }
+        let dead_letters = self.metrics.dead_letters.value();
+        DatabaseHealth { state: self.metrics.state(), lag: self.lag(), dead_letters }
     }
 
     fn lag(&self) -> Lag {

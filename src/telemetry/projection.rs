@@ -1,6 +1,5 @@
 //! How far the database is behind the journal.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
@@ -11,8 +10,6 @@ use crate::telemetry::cell::{Counter, Gauge};
 #[derive(Debug, Default)]
 pub struct ProjectionMetrics {
     state: AtomicU8,
-    /// Why the database is not written, in words; empty while it is.
-    reason: Mutex<String>,
     /// The last record that is in the database.
     pub applied_lsn: Gauge,
     /// When that was written, in milliseconds since 1970.
@@ -43,11 +40,9 @@ pub enum DatabaseState {
 }
 
 impl ProjectionMetrics {
-    /// Notes how the database is, and why it is not written.
-    pub fn set_state(&self, state: DatabaseState, reason: &str) {
+    /// Notes how the database is.
+    pub fn set_state(&self, state: DatabaseState) {
         self.state.store(state as u8, Ordering::Relaxed);
-        let mut own = self.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        reason.clone_into(&mut own);
     }
 
     /// How the database is.
@@ -57,22 +52,13 @@ impl ProjectionMetrics {
         let all = [DatabaseState::Unreachable, DatabaseState::Connected, DatabaseState::Refused];
         all.into_iter().find(|own| *own as u8 == state).unwrap_or_default()
     }
-
-    /// Why the database is not written; empty while it is.
-    #[must_use]
-    pub fn reason(&self) -> String {
-        self.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
 }
 
 /// The database as `/readyz` shows it.
 #[derive(Debug, Serialize)]
 pub struct DatabaseHealth {
-    /// How it is.
+    /// How it is. Why is in the log: anybody may ask for this.
     pub state: DatabaseState,
-    /// Why it is not written.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub reason: String,
     /// By how much it is behind.
     #[serde(flatten)]
     pub lag: Lag,

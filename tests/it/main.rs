@@ -14,6 +14,7 @@ mod harness;
 mod http;
 mod limits;
 mod metrics;
+mod postgres;
 mod process;
 mod rfc6749;
 mod rfc7009;

@@ -7,7 +7,7 @@ mod full_disk;
 mod journal_tools;
 mod load;
 mod open_files;
-mod program;
+pub(crate) mod program;
 mod secrets;
 mod settings;
 mod snapshot;

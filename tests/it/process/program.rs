@@ -22,54 +22,54 @@ use crate::http::{Answer, Connection, Credentials, Request};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The working directory of a process. The data directory is in it, under its default name.
-pub(super) struct Home {
+pub(crate) struct Home {
     directory: TempDir,
 }
 
 impl Home {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: TempDir::new().unwrap() }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub(super) fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.path().join("tessera-data")
     }
 
-    pub(super) fn key_file(&self) -> PathBuf {
+    pub(crate) fn key_file(&self) -> PathBuf {
         self.path().join("tessera-data.key")
     }
 
     /// The keys of the journal that a server has left.
-    pub(super) fn journal_keys(&self) -> JournalKeys {
+    pub(crate) fn journal_keys(&self) -> JournalKeys {
         let key = MasterKey::parse(fs::read_to_string(self.key_file()).unwrap().trim()).unwrap();
         let keys = DerivedKeys::of(key.as_bytes());
         JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id }
     }
 
     /// The program with these arguments, and with nothing of the environment of the tests.
-    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
         command.env_clear().current_dir(self.path()).args(arguments);
         command
     }
 
     /// A server on a free port, with the client [`admin`], that is ready.
-    pub(super) fn start(&self, arguments: &[&str]) -> Program {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Program {
         let mut program = Program::spawn(&mut self.serve(arguments));
         program.wait_until_ready();
         program
     }
 
     /// The command of [`Home::start`].
-    pub(super) fn serve(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Command {
         self.serve_on(SocketAddr::from(([127, 0, 0, 1], 0)), arguments)
     }
 
-    pub(super) fn serve_on(&self, address: SocketAddr, arguments: &[&str]) -> Command {
+    pub(crate) fn serve_on(&self, address: SocketAddr, arguments: &[&str]) -> Command {
         let Credentials { id, secret } = admin();
         let mut command = self.command(&["--listen", &address.to_string()]);
         command.args(arguments).env("TESSERA_BOOTSTRAP_CLIENT", format!("{id}:{secret}"));
@@ -80,12 +80,12 @@ impl Home {
 }
 
 /// The admin client of [`Home::start`]. It may introspect any token.
-pub(super) fn admin() -> Credentials {
+pub(crate) fn admin() -> Credentials {
     Credentials::new("operator", "the-operator's-own-secret")
 }
 
 /// A running process; dropping it kills it.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     /// Known once it is ready.
     address: Option<SocketAddr>,
@@ -98,14 +98,14 @@ pub(super) struct Program {
 
 /// What a process leaves when it ends.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) status: ExitStatus,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Program {
-    pub(super) fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
         let (sender, lines) = channel();
@@ -115,14 +115,14 @@ impl Program {
     }
 
     #[track_caller]
-    pub(super) fn wait_until_ready(&mut self) {
+    pub(crate) fn wait_until_ready(&mut self) {
         let line = self.wait_for("ready");
         self.address = Some(line["address"].as_str().unwrap().parse().unwrap());
     }
 
     /// The next line of the log with this message.
     #[track_caller]
-    pub(super) fn wait_for(&mut self, message: &str) -> Value {
+    pub(crate) fn wait_for(&mut self, message: &str) -> Value {
         loop {
             let Some(line) = self.next_line() else { panic!("no line {message:?} in the log:\n{}", self.log) };
             let fields: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -138,35 +138,35 @@ impl Program {
         Some(line)
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address.expect("it is ready")
     }
 
-    pub(super) fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         Connection::to(self.address())
     }
 
     #[track_caller]
-    pub(super) fn ask(&self, request: &Request) -> Answer {
+    pub(crate) fn ask(&self, request: &Request) -> Answer {
         self.connect().ask(&request.clone().field("Connection", "close"))
     }
 
     /// An access token of the client.
     #[track_caller]
-    pub(super) fn issue(&self, client: &Credentials) -> String {
+    pub(crate) fn issue(&self, client: &Credentials) -> String {
         let answer = self.ask(&issue_request(client));
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.text("access_token")
     }
 
     #[track_caller]
-    pub(super) fn is_active(&self, token: &str) -> bool {
+    pub(crate) fn is_active(&self, token: &str) -> bool {
         self.are_active(&[token.to_owned()]) == [true]
     }
 
     /// Whether each of the tokens is active.
     #[track_caller]
-    pub(super) fn are_active(&self, tokens: &[String]) -> Vec<bool> {
+    pub(crate) fn are_active(&self, tokens: &[String]) -> Vec<bool> {
         let mut connection = self.connect();
         let mut active = Vec::new();
         for tokens in tokens.chunks(1000) {
@@ -182,29 +182,29 @@ impl Program {
 
     /// Registers a client of that name, through the admin API.
     #[track_caller]
-    pub(super) fn register(&self, client_id: &str) -> Credentials {
+    pub(crate) fn register(&self, client_id: &str) -> Credentials {
         let request = Request::post("/admin/v1/clients").bearer(&self.issue(&admin()));
         let answer = self.ask(&request.json(&serde_json::json!({ "client_id": client_id, "scope": "read write" })));
         assert_eq!(answer.status, 201, "{answer:?}");
         Credentials { id: answer.text("client_id"), secret: answer.text("client_secret") }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// A line of what the kernel says of the process.
-    pub(super) fn status(&self, name: &str) -> String {
+    pub(crate) fn status(&self, name: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
     }
 
     /// Ends the strace that traces it, if one does, and so lets go of the calls that it holds back.
-    pub(super) fn end_strace(&self) {
+    pub(crate) fn end_strace(&self) {
         if let Some(tracer) = Pid::from_raw(self.status("TracerPid:").parse().unwrap()) {
             // It may have ended already.
             let _ = kill_process(tracer, Signal::KILL);
@@ -212,7 +212,7 @@ impl Program {
     }
 
     /// Ends it as `kill -9` does.
-    pub(super) fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.end();
     }
 
@@ -227,7 +227,7 @@ impl Program {
 
     /// Ends it as an operator does.
     #[track_caller]
-    pub(super) fn stop(self) -> Ended {
+    pub(crate) fn stop(self) -> Ended {
         self.signal(Signal::TERM);
         let ended = self.wait();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
@@ -236,7 +236,7 @@ impl Program {
 
     /// Waits until it ends by itself.
     #[track_caller]
-    pub(super) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Ended {
         while self.next_line().is_some() {}
         // It has closed its log, or been silent for too long; to end the second is to fail the test.
         let is_silent = self.lines.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty);
@@ -254,15 +254,15 @@ impl Drop for Program {
     }
 }
 
-pub(super) fn issue_request(client: &Credentials) -> Request {
+pub(crate) fn issue_request(client: &Credentials) -> Request {
     Request::post("/oauth2/token").basic(client).form(&[("grant_type", "client_credentials")])
 }
 
-pub(super) fn revoke_request(client: &Credentials, token: &str) -> Request {
+pub(crate) fn revoke_request(client: &Credentials, token: &str) -> Request {
     Request::post("/oauth2/revoke").basic(client).form(&[("token", token)])
 }
 
-pub(super) fn introspect_request(token: &str) -> Request {
+pub(crate) fn introspect_request(token: &str) -> Request {
     Request::post("/oauth2/introspect").basic(&admin()).form(&[("token", token)])
 }
 

@@ -1,0 +1,20 @@
+//! The copy in PostgreSQL: it holds all that was acknowledged, once, whatever happens to the database, and requests never
+//! notice.
+//!
+//! [`cluster`] starts PostgreSQL, [`proxy`] stands between it and a server, [`oracle`] knows what the copy has to hold.
+
+mod arrival;
+mod cluster;
+mod connection;
+mod dead_letters;
+mod interruption;
+mod oracle;
+mod origin;
+mod partitions;
+mod proxy;
+mod rebuild;
+mod rights;
+mod scene;
+mod secrets;
+mod tls;
+mod views;
