@@ -1,5 +1,38 @@
 //! The shape of the command line. What a command does is elsewhere.
 
+/// A command takes a part of the flags of `serve`.
+macro_rules! some_flags {
+    ($name:ident, $settings:expr, $heading:expr) => {
+        impl clap::Args for $name {
+            fn augment_args(command: clap::Command) -> clap::Command {
+                crate::config::cli::with_flags(command, $settings, $heading)
+            }
+
+            fn augment_args_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl clap::FromArgMatches for $name {
+            fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+                Flags::from_arg_matches(matches).map(Self)
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+                self.0.update_from_arg_matches(matches)
+            }
+        }
+
+        impl $name {
+            /// The flags for [`Config::load`](crate::config::Config::load).
+            #[must_use]
+            pub const fn flags(&self) -> &Flags {
+                &self.0
+            }
+        }
+    };
+}
+
 pub mod journal;
 
 use std::ffi::{OsStr, OsString};
@@ -192,39 +225,6 @@ pub struct RebuildFlags(Flags);
 /// The flags of `tessera database migrate`.
 #[derive(Debug)]
 pub struct MigrateFlags(Flags);
-
-/// A part of the flags of `serve`.
-macro_rules! some_flags {
-    ($name:ident, $settings:expr, $heading:expr) => {
-        impl Args for $name {
-            fn augment_args(command: clap::Command) -> clap::Command {
-                with_flags(command, $settings, $heading)
-            }
-
-            fn augment_args_for_update(command: clap::Command) -> clap::Command {
-                Self::augment_args(command)
-            }
-        }
-
-        impl FromArgMatches for $name {
-            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-                Flags::from_arg_matches(matches).map(Self)
-            }
-
-            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-                self.0.update_from_arg_matches(matches)
-            }
-        }
-
-        impl $name {
-            /// The flags for [`Config::load`](crate::config::Config::load).
-            #[must_use]
-            pub const fn flags(&self) -> &Flags {
-                &self.0
-            }
-        }
-    };
-}
 
 some_flags!(RebuildFlags, &["config", "data_dir", "master_key_file", "database_url"], "Directory and database");
 some_flags!(MigrateFlags, &["config", "database_url"], "Database");

@@ -1,8 +1,8 @@
 //! The shape of `tessera journal …`.
 
-use clap::{ArgMatches, Args, FromArgMatches, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 
-use crate::config::cli::{Flags, with_flags};
+use crate::config::cli::Flags;
 
 /// What to do with a journal that no server holds.
 #[derive(Debug, Subcommand)]
@@ -109,33 +109,7 @@ pub enum OutputFormat {
 #[derive(Debug)]
 pub struct DirectoryFlags(Flags);
 
-impl DirectoryFlags {
-    /// The flags for [`Config::load`](crate::config::Config::load).
-    #[must_use]
-    pub const fn flags(&self) -> &Flags {
-        &self.0
-    }
-}
-
-impl Args for DirectoryFlags {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        with_flags(command, &["config", "data_dir", "master_key_file"], "Data")
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for DirectoryFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Flags::from_arg_matches(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.update_from_arg_matches(matches)
-    }
-}
+some_flags!(DirectoryFlags, &["config", "data_dir", "master_key_file"], "Data");
 
 #[cfg(test)]
 mod tests {
