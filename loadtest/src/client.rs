@@ -99,6 +99,11 @@ pub(crate) struct Registration {
     pub(crate) access_token_lifetime_seconds: u32,
 }
 
+/// What anybody may ask for.
+pub(crate) fn get(path: &str) -> Request {
+    hyper::Request::builder().uri(path).header(HOST, "tessera").body(Full::default()).unwrap_or_default()
+}
+
 /// The most tokens of one batch.
 pub(crate) const BATCH_TOKENS_MAX: usize = 1000;
 

@@ -4,16 +4,26 @@
 //! |---|---|
 //! | `server` | a Tessera process: started, waited for, killed, stopped |
 //! | `client` | requests, and connections that send them one at a time |
+//! | `callers` | requests at a fixed rate, each answer timed |
+//! | `cluster` | a PostgreSQL cluster: started, stopped, killed, paused |
+//! | `projection` | how far the database is, as the server says |
+//! | `machine` | cores, limits, memory |
 //! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
 //! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
+//! | `database` | `loadtest database`: what PostgreSQL costs, and how it catches up after an outage |
 //!
 //! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
 //! for what it does not have.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report is what this program is for")]
 
 mod abuse;
+mod callers;
 mod client;
+mod cluster;
 mod crash;
+mod database;
+mod machine;
+mod projection;
 mod server;
 
 use std::fmt::Display;
@@ -36,6 +46,8 @@ enum Command {
     Crash(crash::Options),
     /// Measure what well-behaved callers notice while others behave badly.
     Abuse(abuse::Options),
+    /// Measure what PostgreSQL costs callers, and how it catches up after an outage.
+    Database(database::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +72,7 @@ async fn run(command: Command) -> ExitCode {
     match command {
         Command::Crash(options) => verdict(crash::run(&options).await),
         Command::Abuse(options) => verdict(abuse::run(&options).await),
+        Command::Database(options) => verdict(database::run(&options).await),
     }
 }
 

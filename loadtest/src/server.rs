@@ -45,7 +45,7 @@ impl Installation {
         Ok(Self {
             program: std::path::absolute(program)?,
             data_dir,
-            address: own_address(random),
+            address: own_address(PORT, random),
             admin: Credentials::new("operator", format!("operator-{:032x}", random.u128(..))),
             arguments: arguments.to_vec(),
         })
@@ -104,8 +104,8 @@ fn program_beside_this_one() -> Result<PathBuf, ServerError> {
 
 /// An address of this machine that nobody else uses. Other programs are on 127.0.0.1, and connections come from there: on
 /// an address of its own a server finds its port free at every start.
-fn own_address(random: &mut fastrand::Rng) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::new(127, random.u8(1..255), random.u8(..), random.u8(1..255)), PORT))
+pub(crate) fn own_address(port: u16, random: &mut fastrand::Rng) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(127, random.u8(1..255), random.u8(..), random.u8(1..255)), port))
 }
 
 /// A process of the server. Dropping it kills it.
@@ -205,7 +205,8 @@ struct LogLine {
     message: String,
 }
 
-fn last_words(log: &Path) -> io::Result<String> {
+/// The end of a log.
+pub(crate) fn last_words(log: &Path) -> io::Result<String> {
     let text = fs::read_to_string(log)?;
     let lines: Vec<_> = text.lines().rev().take(LAST_WORDS).collect();
     Ok(lines.into_iter().rev().collect::<Vec<_>>().join("\n"))

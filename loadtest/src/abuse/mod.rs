@@ -10,7 +10,7 @@
 //!
 //! For each kind the callers call alone, and then beside the abusers. What must hold then:
 //!
-//! - Callers' p99 is at most `RATIO_MAX` times what it was alone, or at most `FLOOR` longer: alone it is a few hundred
+//! - Callers' p99 is at most twice what it was alone, or at most a millisecond longer: alone it is a few hundred
 //!   microseconds, and one turn of the scheduler that a neighbour on the machine takes would fail a bare ratio.
 //! - No caller gets another answer than the right one.
 //! - Memory stays flat: what the server holds more than before all abuse is bounded by what each connection may cost.
@@ -19,27 +19,23 @@
 //! one in which the callers had to wait too long even alone: on a machine that is so busy nothing can be measured.
 
 mod attack;
-mod callers;
-mod machine;
 mod report;
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use futures_util::future::try_join_all;
 use tokio::time::{sleep, timeout};
 
 use crate::abuse::attack::{Abuse, Deeds, Target};
-use crate::abuse::callers::{Calls, Rate};
 use crate::abuse::report::{Allowance, Memory, Phase, Report};
-use crate::client::{Bearer, Connection, Credentials, NoAnswer, Registration};
+use crate::callers::{Calls, PrepareError, Prepared, Rate, introspect, prepare};
+use crate::machine;
 use crate::server::{Installation, Server, ServerError};
 
 /// What a run is to do.
@@ -81,18 +77,12 @@ pub(crate) enum AbuseError {
     Server(#[from] ServerError),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("the server cannot be prepared: {0}")]
-    NotPrepared(#[from] NoAnswer),
-    #[error("the server cannot be prepared: it answered a request with {0}")]
-    Refused(u16),
+    #[error(transparent)]
+    NotPrepared(#[from] PrepareError),
     #[error("the thread of the abusers ended before its time")]
     AbusersGone,
 }
 
-/// How many tokens the callers ask for.
-const TOKENS: usize = 2000;
-/// Over how many connections those are issued.
-const ISSUERS: usize = 50;
 /// How long the callers call before it counts.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// How often the server's memory is looked at.
@@ -119,7 +109,7 @@ pub(crate) async fn run(options: &Options) -> Result<bool, AbuseError> {
 }
 
 async fn measure(options: &Options, installation: &Installation, server: &Server) -> Result<Report, AbuseError> {
-    let tokens = prepare(installation).await?;
+    let Prepared { tokens, .. } = prepare(installation).await?;
     let target = Target { address: installation.address, admin: installation.admin.clone(), idle: options.idle };
     // The first requests warm up what the later ones must not pay for.
     call(options, WARM_UP, &target, &tokens, server).await;
@@ -186,33 +176,9 @@ async fn call(options: &Options, time: Duration, target: &Target, tokens: &[Stri
         }
     };
     let rate = Rate { per_second: options.rate, connections: options.connections };
-    let calls = callers::call(target, tokens, rate, time);
+    let calls = introspect(target.address, &target.admin, tokens, rate, time);
     tokio::select! {
         calls = calls => (calls, peak.get()),
         never = sample() => match never {},
     }
-}
-
-/// Registers a client, and issues the tokens that the callers ask for.
-async fn prepare(installation: &Installation) -> Result<Vec<String>, AbuseError> {
-    let mut connection = Connection::open(installation.address).await?;
-    let answer = connection.ask(installation.admin.issue()).await?;
-    let bearer = Bearer::new(&answer.access_token().ok_or(AbuseError::Refused(answer.status.as_u16()))?);
-    let registration =
-        Registration { client_id: "app".to_owned(), scope: "read write", access_token_lifetime_seconds: 86_400 };
-    let answer = connection.ask(bearer.register(&registration)).await?;
-    let client = answer.credentials().ok_or(AbuseError::Refused(answer.status.as_u16()))?;
-    // Side by side, so that many share one sync of the disk.
-    let issued = (0..ISSUERS).map(|_| issue(installation.address, &client, TOKENS / ISSUERS));
-    Ok(try_join_all(issued).await?.concat())
-}
-
-async fn issue(address: SocketAddr, client: &Credentials, count: usize) -> Result<Vec<String>, AbuseError> {
-    let mut connection = Connection::open(address).await?;
-    let mut tokens = Vec::with_capacity(count);
-    for _ in 0..count {
-        let answer = connection.ask(client.issue()).await?;
-        tokens.push(answer.access_token().ok_or(AbuseError::Refused(answer.status.as_u16()))?);
-    }
-    Ok(tokens)
 }

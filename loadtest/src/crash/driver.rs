@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,12 +11,15 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::client::{BATCH_TOKENS_MAX, Bearer, Connection};
+use crate::cluster::ClusterError;
 use crate::crash::Options;
 use crate::crash::oracle::{ClientNumber, Oracle, TokenNumber};
 use crate::crash::secrets;
+use crate::crash::tables::{self, CatchUp, Tables};
 use crate::crash::tally::{Kind, Tally};
 use crate::crash::violation::Violation;
 use crate::crash::worker::{Gone, KEPT_CLIENTS, LIFETIME, Load, SHORT_LIFETIME, Worker};
+use crate::projection::Projection;
 use crate::server::{Installation, Server, ServerError};
 
 /// A run that is under way.
@@ -24,6 +28,9 @@ pub(super) struct Driver<'a> {
     kills: usize,
     random: fastrand::Rng,
     workers: Vec<Worker>,
+    /// What the server writes behind, if that is to be looked at.
+    tables: Option<Tables>,
+    is_database_up: Rc<Cell<bool>>,
     /// Opens the admin API of the server that runs now.
     bearer: Bearer,
     oracle: RefCell<Oracle>,
@@ -38,6 +45,7 @@ pub(super) struct Found {
     pub(super) counts: Counts,
     pub(super) tally: Tally,
     pub(super) issued: usize,
+    pub(super) tables: Option<tables::Counts>,
     pub(super) violations: Vec<Violation>,
     pub(super) journal: JournalVerdict,
 }
@@ -51,6 +59,8 @@ pub(super) struct Counts {
     pub(super) kills_before_ready: usize,
     /// Kills of a start that had just become ready.
     pub(super) kills_after_ready: usize,
+    /// Starts while PostgreSQL was down or paused.
+    pub(super) starts_without_database: usize,
     /// Answers about tokens and clients that were looked up after a restart.
     pub(super) tokens_checked: usize,
     pub(super) clients_checked: usize,
@@ -80,10 +90,14 @@ const KILLS_A_LINE: usize = 20;
 /// How long a probe of a starting server waits before the next.
 const PROBE_PAUSE: Duration = Duration::from_millis(2);
 const PROBE_TOKENS: usize = 100;
+/// How long the database may take to catch up in the end, and how often it is looked at.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a run ends before its time.
 enum Trouble {
     Server(ServerError),
+    Cluster(ClusterError),
     /// Noted by whoever asked.
     Gone,
 }
@@ -94,6 +108,12 @@ impl From<ServerError> for Trouble {
     }
 }
 
+impl From<ClusterError> for Trouble {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(error)
+    }
+}
+
 impl From<Gone> for Trouble {
     fn from(_: Gone) -> Self {
         Self::Gone
@@ -101,13 +121,20 @@ impl From<Gone> for Trouble {
 }
 
 impl<'a> Driver<'a> {
-    pub(super) fn new(installation: &'a Installation, options: &Options, mut random: fastrand::Rng) -> Self {
+    pub(super) fn new(
+        installation: &'a Installation,
+        options: &Options,
+        mut random: fastrand::Rng,
+        tables: Option<Tables>,
+    ) -> Self {
         let workers = (0..usize::from(options.connections)).map(|number| Worker::new(number, random.fork())).collect();
         Self {
             installation,
             kills: options.kills,
             random,
             workers,
+            is_database_up: tables.as_ref().map_or_else(|| Rc::new(Cell::new(true)), Tables::is_up),
+            tables,
             bearer: Bearer::default(),
             oracle: RefCell::default(),
             tally: RefCell::default(),
@@ -122,16 +149,41 @@ impl<'a> Driver<'a> {
         match self.kill_and_look().await {
             Ok(()) => journal = self.verify_journal().await,
             Err(Trouble::Server(error)) => self.note(Violation::Server(error.to_string())),
+            Err(Trouble::Cluster(error)) => self.note(Violation::Server(error.to_string())),
             Err(Trouble::Gone) => {}
         }
         self.search_for_secrets();
-        let oracle = self.oracle.into_inner();
+        let (oracle, tables) = (self.oracle.into_inner(), self.tables.map(|tables| tables.counts));
         let (issued, violations) = (oracle.all_tokens().len(), oracle.violations());
-        Found { counts: self.counts, tally: self.tally.into_inner(), issued, violations, journal }
+        Found { counts: self.counts, tally: self.tally.into_inner(), issued, tables, violations, journal }
     }
 
     async fn kill_and_look(&mut self) -> Result<(), Trouble> {
         let progress = progress(self.kills);
+        let mut tables = self.tables.take();
+        let killed = match &mut tables {
+            Some(tables) => tokio::select! {
+                killed = self.kill_again(&progress) => killed,
+                error = tables.disturb() => Err(error.into()),
+            },
+            None => self.kill_again(&progress).await,
+        };
+        self.tables = tables;
+        if !killed? {
+            return Ok(());
+        }
+        let server = self.start().await?;
+        progress.set_message("looking up everything");
+        let (tokens, clients) = (self.oracle.borrow().all_tokens(), self.oracle.borrow().all_clients());
+        self.look_at(&tokens, &clients).await?;
+        progress.set_message("comparing with the tables");
+        self.look_at_tables().await?;
+        progress.finish_and_clear();
+        Ok(server.stop().await?)
+    }
+
+    /// Whether everything held so far. It ends when something did not.
+    async fn kill_again(&mut self, progress: &ProgressBar) -> Result<bool, Trouble> {
         for kill in 0..self.kills {
             self.kill_starts().await?;
             let server = self.start().await?;
@@ -141,7 +193,7 @@ impl<'a> Driver<'a> {
             self.look_at_changed().await?;
             if !self.oracle.borrow().is_content() {
                 server.kill().await?;
-                return Ok(());
+                return Ok(false);
             }
             self.load_until_killed(server).await?;
             let said = format!("{} requests", self.tally.borrow().total());
@@ -151,12 +203,7 @@ impl<'a> Driver<'a> {
             progress.inc(1);
             progress.set_message(said);
         }
-        let server = self.start().await?;
-        progress.set_message("looking up everything");
-        let (tokens, clients) = (self.oracle.borrow().all_tokens(), self.oracle.borrow().all_clients());
-        self.look_at(&tokens, &clients).await?;
-        progress.finish_and_clear();
-        Ok(server.stop().await?)
+        Ok(true)
     }
 
     /// Kills starts at random moments, before they are ready or just after.
@@ -210,6 +257,9 @@ impl<'a> Driver<'a> {
 
     fn begin_start(&mut self) -> Result<Server, ServerError> {
         self.oracle.borrow_mut().started();
+        if !self.is_database_up.get() {
+            self.counts.starts_without_database += 1;
+        }
         let shards = self.random.u8(1..=4);
         self.installation.start(&["--shards".to_owned(), shards.to_string()])
     }
@@ -244,6 +294,51 @@ impl<'a> Driver<'a> {
         self.counts.tokens_checked += tokens.len();
         self.counts.clients_checked += clients.len();
         Ok(())
+    }
+
+    async fn look_at_tables(&mut self) -> Result<(), Trouble> {
+        let Some(mut tables) = self.tables.take() else { return Ok(()) };
+        let looked = self.look_at_these(&mut tables).await;
+        self.tables = Some(tables);
+        looked
+    }
+
+    /// Brings PostgreSQL up, waits until it has caught up, and compares it with what was looked up last.
+    async fn look_at_these(&self, tables: &mut Tables) -> Result<(), Trouble> {
+        tables.start().await?;
+        let Some((catch_up, durable_lsn)) = self.catch_up().await? else { return Ok(()) };
+        tables.counts.catch_up = Some(catch_up);
+        tables.compare(&self.oracle).await?;
+        for fault in tables.faults(durable_lsn).await? {
+            self.note(fault);
+        }
+        Ok(())
+    }
+
+    /// Waits until the database has everything: how long that took, and the last record of the journal. `None`, and a
+    /// violation, where it takes too long.
+    async fn catch_up(&self) -> Result<Option<(CatchUp, u64)>, Gone> {
+        let (load, began) = (self.load(), Instant::now());
+        let mut connection = load.connect(Kind::LookUp).await?;
+        let mut lag_records_max = 0;
+        loop {
+            let asked = Projection::ask(&mut connection).await;
+            let seen = asked.map_err(|reason| load.gone(Kind::LookUp, &reason))?;
+            lag_records_max = lag_records_max.max(seen.as_ref().map_or(0, |seen| seen.lag_records));
+            match seen {
+                Some(seen) if seen.is_caught_up() => {
+                    let catch_up = CatchUp { seconds: began.elapsed().as_secs_f64(), records: lag_records_max };
+                    return Ok(Some((catch_up, seen.durable_lsn)));
+                }
+                seen if began.elapsed() > CATCH_UP_LIMIT => {
+                    let (state, lag_records) =
+                        seen.map_or_else(|| ("no database".to_owned(), 0), |seen| (seen.state, seen.lag_records));
+                    self.note(Violation::Behind { seconds: CATCH_UP_LIMIT.as_secs(), state, lag_records });
+                    return Ok(None);
+                }
+                _ => sleep(CATCH_UP_PAUSE).await,
+            }
+        }
     }
 
     async fn load_until_killed(&mut self, server: Server) -> Result<(), Trouble> {

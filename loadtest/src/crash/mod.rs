@@ -15,10 +15,14 @@
 //! | I1 | an acknowledged token is active until it expires or its revocation is acknowledged; a registered client is known |
 //! | I2 | what was revoked, deleted, has expired or was seen inactive stays so |
 //! | I5 | nothing is missing before something that is there |
+//! | I6 | fold of journal, memory and tables agree: with `--database`, all is compared with PostgreSQL in the end |
 //! | I7 | the journal is whole: `tessera journal verify`, where the server has it |
 //! | I8 | no token and no secret is in a file of the data directory, nor in the log |
 //! | I9 | how long a start takes is reported |
 //! | I10 | 503 is the only 5xx, and who is not killed answers |
+//!
+//! With `--database` PostgreSQL is killed, stopped and paused all the while too, in its own time: also while the server is
+//! down, or starts.
 //!
 //! One seed makes the same choices again, but not the same moments: those are the machine's.
 
@@ -26,6 +30,7 @@ mod driver;
 mod oracle;
 mod report;
 mod secrets;
+mod tables;
 mod tally;
 mod violation;
 mod worker;
@@ -38,8 +43,10 @@ use clap::Args;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::cluster::{Cluster, ClusterError};
 use crate::crash::driver::Driver;
 use crate::crash::report::Report;
+use crate::crash::tables::Tables;
 use crate::server::{Installation, ServerError};
 
 /// What a run is to do.
@@ -48,6 +55,10 @@ pub(crate) struct Options {
     /// How often to kill the server under load. The starts that follow are killed too, at random: those kills come on top.
     #[arg(long, default_value_t = 200)]
     kills: usize,
+    /// Let the server write a temporary PostgreSQL cluster, which is killed, stopped and paused too, and compare in the end.
+    /// Needs the programs of PostgreSQL. The cluster is not kept.
+    #[arg(long)]
+    database: bool,
     /// Connections, each with one request under way.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -70,6 +81,9 @@ pub(crate) struct Options {
     report: Option<PathBuf>,
 }
 
+/// What a killed process has written is not lost with it; and without syncs it is up again sooner.
+const CLUSTER_SETTINGS: &[&str] = &["fsync=off"];
+
 /// Why a run cannot begin, or cannot say what it has found.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CrashError {
@@ -77,6 +91,8 @@ pub(crate) enum CrashError {
     NotEmpty(PathBuf),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -89,9 +105,15 @@ pub(crate) async fn run(options: &Options) -> Result<bool, CrashError> {
     let temporary = || tempfile::Builder::new().prefix("tessera-crash-").tempdir();
     let mut temporary = options.data_dir.is_none().then(temporary).transpose()?;
     let data_dir = data_dir(options.data_dir.as_deref(), temporary.as_ref())?;
-    let installation = Installation::new(options.server.as_deref(), data_dir, &options.server_arg, &mut random)?;
+    let tables = match options.database {
+        true => Some(Tables::new(Cluster::create(CLUSTER_SETTINGS, &mut random).await?, random.fork())),
+        false => None,
+    };
+    let url = tables.iter().flat_map(|tables| ["--database-url".into(), tables.url().into()]);
+    let arguments: Vec<_> = options.server_arg.iter().cloned().chain(url).collect();
+    let installation = Installation::new(options.server.as_deref(), data_dir, &arguments, &mut random)?;
     let began = Instant::now();
-    let found = Driver::new(&installation, options, random).run().await;
+    let found = Driver::new(&installation, options, random, tables).run().await;
     let report = Report::new(seed, began.elapsed(), &installation, found);
     print!("{report}");
     if let Some(path) = &options.report {

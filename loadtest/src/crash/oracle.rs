@@ -231,6 +231,34 @@ impl Oracle {
         self.violations.extend(violation);
     }
 
+    /// Whether the tables hold a token as live, asked and answered then. All has been looked up and nothing changes any
+    /// more, so that what is expected is what the server says; around the end of a token either is right.
+    pub(super) fn observe_in_tables(
+        &mut self,
+        number: TokenNumber,
+        is_live: bool,
+        (asked, answered): (Instant, Instant),
+    ) {
+        let expected = self.expected(number, asked);
+        let violation = match (expected, is_live) {
+            _ if self.expected(number, answered) != expected => None,
+            (Expected::Active, false) => Some(Violation::NotInTables(self.place(number))),
+            (Expected::Inactive, true) => Some(Violation::StillInTables(self.place(number))),
+            _ => None,
+        };
+        self.violations.extend(violation);
+    }
+
+    /// Whether the tables hold a client as registered, with its secret; like [`observe_in_tables`](Self::observe_in_tables).
+    pub(super) fn observe_client_in_tables(&mut self, number: ClientNumber, is_there: bool) {
+        let violation = match (self.client(number).life, is_there) {
+            (Life::Live, false) => Some(Violation::ClientNotInTables(self.place_of_client(number))),
+            (Life::Dead, true) => Some(Violation::ClientStillInTables(self.place_of_client(number))),
+            _ => None,
+        };
+        self.violations.extend(violation);
+    }
+
     /// Something was found that is not about one token or client.
     pub(super) fn note(&mut self, violation: Violation) {
         self.violations.push(violation);
@@ -610,6 +638,38 @@ mod tests {
         check(&oracle, &[]);
         log_in(&mut oracle, client, false);
         check(&oracle, &[Violation::ClientLost]);
+    }
+
+    #[test]
+    fn the_tables_hold_what_is_active_and_around_its_end_either_is_right() {
+        let (mut oracle, client, token, now) = one_token();
+        let tables = |oracle: &mut Oracle, is_live, after| {
+            oracle.observe_in_tables(token, is_live, (now + after, now + after));
+        };
+        tables(&mut oracle, true, Duration::ZERO);
+        tables(&mut oracle, true, LIFETIME);
+        tables(&mut oracle, false, LIFETIME);
+        tables(&mut oracle, false, 2 * LIFETIME);
+        oracle.observe_in_tables(token, false, (now, now + LIFETIME));
+        oracle.observe_client_in_tables(client, true);
+        check(&oracle, &[]);
+        tables(&mut oracle, false, Duration::ZERO);
+        tables(&mut oracle, true, 2 * LIFETIME);
+        oracle.observe_client_in_tables(client, false);
+        check(&oracle, &[Violation::NotInTables, Violation::StillInTables, Violation::ClientNotInTables]);
+    }
+
+    #[test]
+    fn the_tables_do_not_hold_a_deleted_client_nor_its_tokens() {
+        let (mut oracle, client, token, now) = one_token();
+        oracle.begin_deletion(client);
+        oracle.deleted(client);
+        oracle.observe_in_tables(token, false, (now, now));
+        oracle.observe_client_in_tables(client, false);
+        check(&oracle, &[]);
+        oracle.observe_in_tables(token, true, (now, now));
+        oracle.observe_client_in_tables(client, true);
+        check(&oracle, &[Violation::StillInTables, Violation::ClientStillInTables]);
     }
 
     #[test]

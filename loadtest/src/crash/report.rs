@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use crate::crash::driver::{Found, JournalVerdict};
+use crate::crash::tables::{self, CatchUp};
 use crate::crash::tally::Tally;
 use crate::server::Installation;
 
@@ -29,8 +30,17 @@ pub(super) struct Report {
     ready_ms_median: f64,
     ready_ms_max: f64,
     journal: JournalVerdict,
+    database: Option<Database>,
     violations: Vec<String>,
     data_dir: PathBuf,
+}
+
+/// What PostgreSQL went through, and how much was compared with it.
+#[derive(Debug, Serialize)]
+struct Database {
+    starts_without: usize,
+    #[serde(flatten)]
+    counts: tables::Counts,
 }
 
 /// How many violations are shown to people.
@@ -38,7 +48,7 @@ const SHOWN: usize = 20;
 
 impl Report {
     pub(super) fn new(seed: u64, elapsed: Duration, installation: &Installation, found: Found) -> Self {
-        let Found { counts, tally, issued, violations, journal } = found;
+        let Found { counts, tally, issued, tables, violations, journal } = found;
         let mut ready = counts.ready;
         ready.sort_unstable();
         let milliseconds = |ready: Option<&Duration>| ready.copied().unwrap_or_default().as_secs_f64() * 1000.0;
@@ -57,6 +67,7 @@ impl Report {
             ready_ms_median: milliseconds(ready.get(ready.len() / 2)),
             ready_ms_max: milliseconds(ready.last()),
             journal,
+            database: tables.map(|of| Database { starts_without: counts.starts_without_database, counts: of }),
             violations: violations.iter().map(ToString::to_string).collect(),
             data_dir: installation.data_dir.clone(),
         }
@@ -103,7 +114,26 @@ impl Report {
         ] {
             table.add_row([name.to_owned(), figure]);
         }
+        for (name, figure) in self.database.iter().flat_map(Database::figures) {
+            table.add_row([name.to_owned(), figure]);
+        }
         table
+    }
+}
+
+impl Database {
+    fn figures(&self) -> [(&'static str, String); 4] {
+        let tables::Counts { kills, stops, pauses, tokens_compared, clients_compared, catch_up } = &self.counts;
+        let catch_up = match catch_up {
+            Some(CatchUp { seconds, records }) => format!("{seconds:.1} s, for {records} records"),
+            None => "never".to_owned(),
+        };
+        [
+            ("PostgreSQL", format!("{kills} times killed, {stops} stopped, {pauses} paused")),
+            ("starts without PostgreSQL", self.starts_without.to_string()),
+            ("compared with the tables", format!("{tokens_compared} tokens, {clients_compared} clients")),
+            ("the tables caught up after", catch_up),
+        ]
     }
 }
 

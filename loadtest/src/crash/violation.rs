@@ -5,7 +5,7 @@ use std::fmt;
 use crate::client::Answer;
 use crate::crash::tally::Kind;
 
-/// A promise that was broken, in the words of the invariants: I1, I2, I5, I7, I8, I10.
+/// A promise that was broken, in the words of the invariants: I1, I2, I5, I6, I7, I8, I10.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Violation {
     #[error("I1: an acknowledged token is not active: {0}")]
@@ -18,6 +18,24 @@ pub(super) enum Violation {
     ClientLost(Place),
     #[error("I2: the credentials of a deleted client are accepted: {0}")]
     ClientRevived(Place),
+    #[error("I6: a token is active and not in tessera.live_tokens: {0}")]
+    NotInTables(Place),
+    #[error("I6: a token is not active and is in tessera.live_tokens: {0}")]
+    StillInTables(Place),
+    #[error("I6: a client can log in and is not in tessera.clients: {0}")]
+    ClientNotInTables(Place),
+    #[error("I6: a client cannot log in and is in tessera.clients: {0}")]
+    ClientStillInTables(Place),
+    #[error("I6: {0} events of tokens are in tessera.token_events more than once")]
+    EventsTwice(u64),
+    #[error("I6: the database refused {0} records: see tessera.dead_letters")]
+    DeadLetters(u64),
+    #[error("I6: the journal let go of records before they came to the database, {0} times: see tessera.gaps")]
+    Gaps(u64),
+    #[error("I6: the database ends with record {applied_lsn}, the journal with {durable_lsn}")]
+    OtherLsn { applied_lsn: u64, durable_lsn: u64 },
+    #[error("I6: the database had not caught up after {seconds} s: {state}, {lag_records} records behind")]
+    Behind { seconds: u64, state: String, lag_records: u64 },
     #[error("I10: {kind} was answered with {status}: {body}")]
     WrongAnswer { kind: Kind, status: u16, body: String },
     #[error("I10: {kind} was not answered though nobody had killed the server: {reason}")]

@@ -255,7 +255,7 @@ impl Load<'_> {
     }
 
     /// Counts a request that was not answered, and asks why.
-    fn gone(&self, kind: Kind, reason: &NoAnswer) -> Gone {
+    pub(super) fn gone(&self, kind: Kind, reason: &NoAnswer) -> Gone {
         self.tally.borrow_mut().count(kind, Outcome::Unknown);
         if !self.is_ending.get() {
             let reason = reason.to_string();
