@@ -57,6 +57,9 @@ impl RunningProjector {
     /// What the system answers when it has no thread to give.
     pub fn start(parts: ProjectorParts) -> std::io::Result<Self> {
         parts.snapshots.confirm(Lsn::ZERO);
+        // Until the database says how far it is, it lacks all that the journal has, and at least since now.
+        parts.metrics.applied_lsn.set(parts.reader.first_lsn().before().value());
+        parts.metrics.applied_at_ms.set(parts.clock.now().as_millis());
         let (stop, stopping) = watch::channel(false);
         let runtime = Builder::new_current_thread().enable_all().on_thread_start(run_in_batches).build()?;
         let thread = move || {
