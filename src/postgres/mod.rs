@@ -1,6 +1,6 @@
 //! The queryable copy of the journal in PostgreSQL, and the way back from there. The only SQL.
 //!
-//! No request ever waits for the database. The [`projector`] reads the journal from disk, up to what is durable, so an outage
+//! No request ever waits for the database. The projector reads the journal from disk, up to what is durable, so an outage
 //! costs disk and no memory:
 //!
 //! ```text
@@ -15,8 +15,8 @@
 //! - A server that has been replaced can write no more: each start writes its epoch, and every batch asks for its own.
 //! - A record that the database refuses by its content goes to `dead_letters` in the same transaction as the LSN; what would
 //!   refuse every record alike (a missing table or privilege) is no such thing, and is tried again.
-//! - Where the journal has retired what the database lacks, the newest snapshot fills it up ([`seed`]), and `gaps` says so.
-//! - Rows of tokens are inserted, never changed; whole days are dropped ([`partitions`]).
+//! - Where the journal has retired what the database lacks, the newest snapshot fills it up (`seed.rs`), and `gaps` says so.
+//! - Rows of tokens are inserted, never changed; whole days are dropped (`partitions.rs`).
 //!
 //! `migrations/` has the tables, each column with a comment.
 
