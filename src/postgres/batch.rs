@@ -10,6 +10,8 @@ use ring::digest::{Context, SHA256};
 use crate::client::event::ClientRow;
 use crate::clock::UnixTime;
 use crate::journal::{JournalError, JournalReader, Lsn, Record};
+use crate::postgres::partitions::DAY_SECONDS;
+use crate::postgres::write::encode;
 use crate::token::access_token::{Partition, RoutingId};
 use crate::token::event::{TermsView, TokenEvent};
 
@@ -26,6 +28,8 @@ pub(super) struct Batch {
     /// The time of the last of them, about.
     pub(super) high_water: UnixTime,
     pub(super) tokens: Vec<TokenRow>,
+    /// Those rows as `COPY` takes them, where the thread that read them has done that too.
+    pub(super) encoded: Option<Vec<u8>>,
     pub(super) undated: Vec<UndatedRevocation>,
     pub(super) clients: Vec<ClientChange>,
     pub(super) dead: Vec<DeadLetter>,
@@ -171,6 +175,9 @@ impl BatchReader {
             }
             ControlFlow::Continue(())
         })?;
+        // While the database takes the batch before.
+        batch.sort();
+        batch.encoded = Some(encode(&batch.tokens));
         Ok(batch)
     }
 
@@ -256,6 +263,11 @@ impl Batch {
         }
     }
 
+    /// Rows that lie close in the index are written close in time.
+    pub(super) fn sort(&mut self) {
+        self.tokens.sort_unstable_by_key(|row| (row.expires_at / DAY_SECONDS, row.token, row.lsn));
+    }
+
     /// The records that have a row, in order.
     fn lsns(&self) -> Vec<Lsn> {
         let tokens = self.tokens.iter().map(|row| row.lsn);
@@ -283,12 +295,13 @@ impl Batch {
             to: self.to,
             high_water: self.high_water,
             tokens: split_off(&mut self.tokens, |row| row.lsn > last),
+            encoded: None,
             undated: split_off(&mut self.undated, |row| row.lsn > last),
             clients: split_off(&mut self.clients, |row| row.lsn > last),
             dead: split_off(&mut self.dead, |letter| letter.lsn > last),
             is_full: self.is_full,
         };
-        (Self { to: last, ..self }, second)
+        (Self { to: last, encoded: None, ..self }, second)
     }
 
     /// Nothing but a dead letter, and the same place in the journal.

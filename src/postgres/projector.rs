@@ -423,7 +423,7 @@ struct Work {
 }
 
 /// Rows of a transaction, or a block's more.
-const ROWS_MAX: usize = 50_000;
+const ROWS_MAX: usize = 100_000;
 const ROWS_MIN: usize = 100;
 /// Few records wait so long for more.
 const BATCH_EVERY: Duration = Duration::from_millis(200);

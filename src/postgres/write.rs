@@ -9,7 +9,6 @@ use crate::journal::Lsn;
 use crate::postgres::batch::{Batch, ClientChange, DeadLetter, GrantRow, TokenRow, UndatedRevocation};
 use crate::postgres::copy::CopyBuffer;
 use crate::postgres::error::PostgresError;
-use crate::postgres::partitions::DAY_SECONDS;
 use crate::postgres::session::{signed, within};
 
 /// How long a transaction may take, copying included. After one that took longer the next has half as many rows.
@@ -38,12 +37,16 @@ pub(super) async fn write(
     batch: &mut Batch,
     novelty: Novelty,
 ) -> Result<(), PostgresError> {
-    // Rows that lie close in the index are written close in time.
-    batch.tokens.sort_unstable_by_key(|row| (row.expires_at / DAY_SECONDS, row.token, row.lsn));
+    let encoded = batch.encoded.take().unwrap_or_else(|| {
+        batch.sort();
+        encode(&batch.tokens)
+    });
     let batch = &*batch;
     within(WRITE_SECONDS, "write a batch", async {
         let mut transaction = connection.begin().await?;
-        write_tokens(&mut transaction, &batch.tokens, novelty).await?;
+        if !batch.tokens.is_empty() {
+            write_tokens(&mut transaction, &encoded, novelty).await?;
+        }
         upsert_grants(&mut transaction, &batch.tokens).await?;
         revoke_undated(&mut transaction, &batch.undated).await?;
         upsert_clients(&mut transaction, &batch.clients).await?;
@@ -56,10 +59,7 @@ pub(super) async fn write(
 
 type Open<'a> = Transaction<'a, sqlx::Postgres>;
 
-async fn write_tokens(transaction: &mut Open<'_>, rows: &[TokenRow], novelty: Novelty) -> Result<(), PostgresError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+async fn write_tokens(transaction: &mut Open<'_>, rows: &[u8], novelty: Novelty) -> Result<(), PostgresError> {
     match novelty {
         Novelty::New => copy(transaction, COPY_EVENTS, rows).await,
         Novelty::Unknown => {
@@ -87,9 +87,9 @@ const COLUMNS: i16 = 7;
 /// With the lengths of the columns.
 const ROW_BYTES: usize = 92;
 
-async fn copy(transaction: &mut Open<'_>, statement: &str, rows: &[TokenRow]) -> Result<(), PostgresError> {
+async fn copy(transaction: &mut Open<'_>, statement: &str, rows: &[u8]) -> Result<(), PostgresError> {
     let mut copying = transaction.copy_in_raw(statement).await?;
-    copying.send(encode(rows)).await?;
+    copying.send(rows).await?;
     copying.finish().await?;
     Ok(())
 }
