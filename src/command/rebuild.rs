@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::key_file::KeyFileError;
+use crate::journal::JournalKeys;
 use crate::journal::disk::RealDisk;
-use crate::journal::{JournalError, JournalKeys};
 use crate::postgres::{PostgresError, Restored, rebuild};
 use crate::signing::derivation::DerivedKeys;
 
@@ -50,7 +50,6 @@ impl RebuildError {
                 78
             }
             Self::Directory { .. } | Self::KeyFile(_) => 1,
-            Self::Postgres(PostgresError::Journal(JournalError::NotEmpty)) => 65,
             Self::Postgres(error) => error.exit_code(),
         }
     }

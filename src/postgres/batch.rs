@@ -155,7 +155,7 @@ impl BatchReader {
         Self { reader, partition_of, grants: Grants::default() }
     }
 
-    /// The next records after `from`, `rows_max` of them or few more. Tokens that expired before `kept_from` are left out: their partition would be
+    /// The next records after `from`, at most `rows_max` of them. Tokens that expired before `kept_from` are left out: their partition would be
     /// dropped at once.
     pub(super) fn read(&mut self, from: Lsn, kept_from: u32, rows_max: usize) -> Result<Batch, JournalError> {
         let mut batch = Batch { from, to: from, ..Batch::default() };

@@ -181,18 +181,16 @@ impl Projector {
         loop {
             self.keep_up(connection, &mut work, &mut partitions).await?;
             let started = self.parts.clock.monotonic();
-            let is_full = self.copy_some(connection, &mut work, &mut partitions).await?;
+            self.copy_some(connection, &mut work, &mut partitions).await?;
             if *self.stopping.borrow() {
-                // What came up to the stop is copied too, if the database keeps up.
-                while self.copy_some(connection, &mut work, &mut partitions).await? {}
+                // What came up to the stop is copied too, a batch of it.
+                self.copy_some(connection, &mut work, &mut partitions).await?;
                 self.confirm(connection, &mut work).await?;
                 return Ok(Stopped);
             }
-            if !is_full {
-                let spent = self.parts.clock.monotonic().saturating_sub(started);
-                let rest = BATCH_EVERY.saturating_sub(spent);
-                drop(timeout(rest, self.stopping.wait_for(|stopping| *stopping)).await);
-            }
+            let spent = self.parts.clock.monotonic().saturating_sub(started);
+            let rest = BATCH_EVERY.saturating_sub(spent);
+            drop(timeout(rest, self.stopping.wait_for(|stopping| *stopping)).await);
         }
     }
 
@@ -266,17 +264,17 @@ impl Projector {
         Ok(())
     }
 
-    /// Copies the next records, and all that follow at once. Answers whether there may be more.
+    /// Copies the next records, and all that follow at once; one batch when the server stops.
     async fn copy_some(
         &mut self,
         connection: &mut PgConnection,
         work: &mut Work,
         partitions: &mut Partitions,
-    ) -> Result<bool, PostgresError> {
+    ) -> Result<(), PostgresError> {
         let mut batch = self.read(work.applied).await?;
         loop {
             if batch.to == work.applied {
-                return Ok(false);
+                return Ok(());
             }
             let (to, high_water, rows) = (batch.to, batch.high_water, batch.rows());
             // While the database takes this one, the next is read.
@@ -300,9 +298,8 @@ impl Projector {
             self.note_applied(to, high_water.as_millis());
             self.keep_up(connection, work, partitions).await?;
             match next {
-                Some(_) if *self.stopping.borrow() => return Ok(false),
-                Some(next) => batch = next,
-                None => return Ok(false),
+                Some(next) if !*self.stopping.borrow() => batch = next,
+                _ => return Ok(()),
             }
         }
     }
@@ -422,7 +419,7 @@ struct Work {
     upkept: Option<Duration>,
 }
 
-/// Rows of a transaction, or a block's more.
+/// Rows of a transaction.
 const ROWS_MAX: usize = 100_000;
 const ROWS_MIN: usize = 100;
 /// Few records wait so long for more.

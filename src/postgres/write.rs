@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Transaction};
 
+use crate::client::event::RegistrationRow;
 use crate::journal::Lsn;
 use crate::postgres::batch::{Batch, ClientChange, DeadLetter, GrantRow, TokenRow, UndatedRevocation};
 use crate::postgres::copy::CopyBuffer;
@@ -182,12 +183,9 @@ async fn upsert_clients(transaction: &mut Open<'_>, changes: &[ClientChange]) ->
         return Ok(());
     }
     let last: Vec<_> = last.into_values().collect();
-    let registration = |change: &ClientChange| change.row.registration.clone();
-    let created_at = |change: &&ClientChange| Some(signed(registration(change)?.created_at.as_millis()));
-    let deleted_at = |change: &&ClientChange| match registration(change) {
-        Some(_) => None,
-        None => Some(signed(change.at_ms)),
-    };
+    let registrations = || last.iter().map(|change| change.row.registration.as_ref());
+    let created_at = |row: &RegistrationRow| signed(row.created_at.as_millis());
+    let deleted_at = |change: &&ClientChange| change.row.registration.is_none().then(|| signed(change.at_ms));
     sqlx::query(
         "INSERT INTO tessera.client_records AS known \
            (client_id, generation, created_at, deleted_at, secret_sha256, metadata, lsn) \
@@ -201,10 +199,10 @@ async fn upsert_clients(transaction: &mut Open<'_>, changes: &[ClientChange]) ->
     )
     .bind(last.iter().map(|change| change.row.client_id.clone()).collect::<Vec<_>>())
     .bind(last.iter().map(|change| signed(change.row.generation)).collect::<Vec<_>>())
-    .bind(last.iter().map(created_at).collect::<Vec<_>>())
+    .bind(registrations().map(|row| row.map(created_at)).collect::<Vec<_>>())
     .bind(last.iter().map(deleted_at).collect::<Vec<_>>())
-    .bind(last.iter().map(|change| Some(registration(change)?.secret_sha256?.to_vec())).collect::<Vec<_>>())
-    .bind(last.iter().map(|change| Some(registration(change)?.metadata)).collect::<Vec<_>>())
+    .bind(registrations().map(|row| Some(row?.secret_sha256?.to_vec())).collect::<Vec<_>>())
+    .bind(registrations().map(|row| Some(row?.metadata.clone())).collect::<Vec<_>>())
     .bind(last.iter().map(|change| signed(change.lsn.value())).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
