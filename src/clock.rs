@@ -42,12 +42,22 @@ impl UnixTime {
         self.millis / 1000
     }
 
+    /// As HTTP's `Date` writes it (RFC 9110 §5.6.7); a moment after the year 9999 as the last second of that year.
+    #[must_use]
+    pub fn to_http_date(self) -> String {
+        let seconds = self.as_seconds().min(HTTP_DATE_SECONDS_MAX);
+        httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
     /// Whole seconds since the epoch in the width that a token slot has; saturates in the year 2106.
     #[must_use]
     pub fn as_seconds_u32(self) -> u32 {
         u32::try_from(self.as_seconds()).unwrap_or(u32::MAX)
     }
 }
+
+/// 9999-12-31T23:59:59Z.
+const HTTP_DATE_SECONDS_MAX: u64 = 253_402_300_799;
 
 /// As RFC 3339 writes it, in UTC; after the year 9999, in milliseconds.
 impl fmt::Display for UnixTime {

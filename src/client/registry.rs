@@ -1,5 +1,7 @@
 //! Where workers find a client, without a lock.
 
+use std::fmt;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,11 +34,35 @@ pub struct ClientRegistry {
     generations: papaya::HashMap<ClientId, Arc<Generation>>,
 }
 
+/// The clients while they are looked at: see [`ClientRegistry::read`].
+pub struct ReadClients<'a>(papaya::HashMapRef<'a, ClientId, Arc<Client>, RandomState, papaya::LocalGuard<'a>>);
+
+impl ReadClients<'_> {
+    /// The client of that name.
+    #[must_use]
+    pub fn find(&self, client_id: &str) -> Option<&Arc<Client>> {
+        self.0.get(client_id)
+    }
+}
+
+impl fmt::Debug for ReadClients<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ReadClients(..)")
+    }
+}
+
 impl ClientRegistry {
     /// The client of that name.
     #[must_use]
     pub fn find(&self, client_id: &str) -> Option<Arc<Client>> {
-        self.clients.pin().get(client_id).cloned()
+        self.read().find(client_id).cloned()
+    }
+
+    /// The clients, to look at without a count that other workers share. What is removed meanwhile is freed afterwards, so
+    /// do not wait with it in hand.
+    #[must_use]
+    pub fn read(&self) -> ReadClients<'_> {
+        ReadClients(self.clients.pin())
     }
 
     /// How many clients there are.

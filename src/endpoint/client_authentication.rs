@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use actix_web::http::header::{self, HeaderMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 
 use crate::client::Client;
-use crate::client::registry::ClientRegistry;
+use crate::client::registry::ReadClients;
 use crate::client::secret::SecretDigest;
 use crate::endpoint::form::{Form, decode};
+use crate::endpoint::loaded::Fields;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 
 /// The longest pair of credentials, decoded from base64, in bytes.
@@ -22,40 +22,38 @@ pub(super) const CREDENTIALS_BYTES_MAX: usize = 1024;
 /// # Errors
 ///
 /// `invalid_request` when both methods are used at once, `invalid_client` when neither proves anything.
-pub(super) fn authenticate(
-    registry: &ClientRegistry,
-    headers: &HeaderMap,
+pub(super) fn authenticate<'a>(
+    clients: &'a ReadClients<'_>,
+    fields: &Fields<'_>,
     form: Option<&Form<'_>>,
-) -> Result<Arc<Client>, OAuthError> {
-    let mut fields = headers.get_all(header::AUTHORIZATION);
-    let (field, second) = (fields.next(), fields.next());
-    if second.is_some() {
+) -> Result<&'a Arc<Client>, OAuthError> {
+    if fields.is_authorization_repeated {
         return Err(OAuthError::invalid_request("the Authorization header is repeated"));
     }
     let posted_id = form.and_then(|form| form.find("client_id"));
     let posted_secret = form.and_then(|form| form.find("client_secret"));
-    match (field, posted_id, posted_secret) {
+    match (fields.authorization, posted_id, posted_secret) {
         (Some(_), _, Some(_)) => {
             Err(OAuthError::invalid_request("authenticate by the Authorization header or by the body, not by both"))
         }
         (Some(field), posted_id, None) => {
             let mut buffer = [0; CREDENTIALS_BYTES_MAX];
-            let (id, secret) = read_basic(field.as_bytes(), &mut buffer)?;
+            let (id, secret) = read_basic(field, &mut buffer)?;
             if posted_id.is_some_and(|posted| posted != id) {
                 return Err(OAuthError::invalid_request("client_id differs from that of the Authorization header"));
             }
-            verify(registry, &id, &secret)
+            verify(clients, &id, &secret)
         }
-        (None, Some(id), Some(secret)) => verify(registry, id, secret),
+        (None, Some(id), Some(secret)) => verify(clients, id, secret),
         (None, _, _) => {
             Err(invalid_client("client authentication is missing: use client_secret_basic or client_secret_post"))
         }
     }
 }
 
-fn verify(registry: &ClientRegistry, id: &str, secret: &str) -> Result<Arc<Client>, OAuthError> {
-    let client = registry.find(id);
-    let expected = client.as_ref().and_then(|client| client.credential.secret_digest());
+fn verify<'a>(clients: &'a ReadClients<'_>, id: &str, secret: &str) -> Result<&'a Arc<Client>, OAuthError> {
+    let client = clients.find(id);
+    let expected = client.and_then(|client| client.credential.secret_digest());
     let is_proven = SecretDigest::verify(expected, secret);
     client.filter(|_| is_proven).ok_or_else(|| invalid_client("unknown client_id or wrong client_secret"))
 }

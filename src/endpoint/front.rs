@@ -11,13 +11,10 @@ use actix_web::http::Method;
 use actix_web::web::Data;
 use actix_web::{App, Error, HttpResponse};
 
-use crate::endpoint::introspect::introspect;
-use crate::endpoint::introspect_batch::introspect_batch;
+use crate::endpoint::loaded::Loaded;
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, serve};
-use crate::endpoint::revoke::revoke;
 use crate::endpoint::service::Worker;
-use crate::endpoint::token::token;
 use crate::endpoint::{Surface, configure};
 use crate::telemetry::http::Endpoint;
 
@@ -49,8 +46,7 @@ impl<F> FrontFactory for F where
 }
 
 /// The service of one worker.
-pub(super) fn front(surface: Surface, worker: Worker) -> impl FrontFactory {
-    let worker = Data::new(worker);
+pub(super) fn front(surface: Surface, worker: Data<Worker>) -> impl FrontFactory {
     let app = App::new().app_data(Data::clone(&worker)).configure(|app| configure(surface, app)).into_factory();
     let app = Rc::new(map_config(app, |()| AppConfig::default()));
     fn_factory(move || {
@@ -63,7 +59,7 @@ pub(super) fn front(surface: Surface, worker: Worker) -> impl FrontFactory {
                     match Loaded::at(request.path()).filter(|_| surface.has_oauth()) {
                         Some(loaded) => {
                             let payload = request.take_payload();
-                            Ok(loaded.answer(&worker, request.head(), payload).await.into())
+                            Ok(answer(loaded, &worker, request.head(), payload).await.into())
                         }
                         None => Box::pin(app.call(request))
                             .await
@@ -75,37 +71,12 @@ pub(super) fn front(surface: Surface, worker: Worker) -> impl FrontFactory {
     })
 }
 
-/// An endpoint that carries the load. All of them answer POST alone.
-#[derive(Clone, Copy)]
-enum Loaded {
-    Token,
-    Introspect,
-    IntrospectBatch,
-    Revoke,
-}
-
-impl Loaded {
-    fn at(path: &str) -> Option<Self> {
-        match path {
-            "/oauth2/introspect" => Some(Self::Introspect),
-            "/oauth2/token" => Some(Self::Token),
-            "/oauth2/revoke" => Some(Self::Revoke),
-            "/oauth2/introspect/batch" => Some(Self::IntrospectBatch),
-            _ => None,
-        }
+async fn answer(loaded: Loaded, worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
+    if head.method != Method::POST {
+        return serve(worker, Endpoint::Other, head, payload, FORM_BYTES_MAX, refuse_method).await;
     }
-
-    async fn answer(self, worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
-        if head.method != Method::POST {
-            return serve(worker, Endpoint::Other, head, payload, FORM_BYTES_MAX, refuse_method).await;
-        }
-        match self {
-            Self::Introspect => introspect(worker, head, payload).await,
-            Self::Token => token(worker, head, payload).await,
-            Self::Revoke => revoke(worker, head, payload).await,
-            Self::IntrospectBatch => introspect_batch(worker, head, payload).await,
-        }
-    }
+    let body_bytes_max = loaded.body_bytes_max();
+    serve(worker, loaded.endpoint(), head, payload, body_bytes_max, async |request| loaded.respond(request).await).await
 }
 
 async fn refuse_method(_: Arrived<'_>) -> Result<HttpResponse, Rejection> {

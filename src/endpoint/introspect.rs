@@ -1,35 +1,22 @@
 //! `POST /oauth2/introspect` (RFC 7662).
 
-use actix_web::HttpResponse;
-use actix_web::dev::{Payload, RequestHead};
-use actix_web::http::StatusCode;
-
 use crate::client::Client;
 use crate::clock::UnixTime;
 use crate::endpoint::client_authentication::authenticate;
 use crate::endpoint::form::Form;
-use crate::endpoint::reject::{Rejection, json_response};
-use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, serve};
-use crate::endpoint::service::{Service, Worker};
-use crate::telemetry::http::Endpoint;
+use crate::endpoint::loaded::LoadedRequest;
+use crate::endpoint::reject::Rejection;
+use crate::endpoint::service::Service;
 use crate::token::access_token::TokenReference;
 use crate::token::table::FoundToken;
 
-pub(super) async fn introspect(worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
-    serve(worker, Endpoint::Introspect, head, payload, FORM_BYTES_MAX, async |request| answer(&request)).await
+pub(super) fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
+    request.fields.expect_content("application/x-www-form-urlencoded")?;
+    let form = Form::parse(request.body)?;
+    let clients = request.service.registry.read();
+    let caller = authenticate(&clients, &request.fields, Some(&form))?;
+    write_introspection(request.service, caller, form.require("token")?, request.now, body)
 }
-
-fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
-    request.expect_content("application/x-www-form-urlencoded")?;
-    let form = Form::parse(&request.body)?;
-    let caller = authenticate(&request.service.registry, request.headers(), Some(&form))?;
-    let mut body = String::with_capacity(RESPONSE_BYTES_USUAL);
-    write_introspection(request.service, &caller, form.require("token")?, request.now, &mut body)?;
-    Ok(json_response(StatusCode::OK).body(body))
-}
-
-/// Room for a usual response, so that it is allocated once.
-pub(super) const RESPONSE_BYTES_USUAL: usize = 384;
 
 /// Writes the introspection response (RFC 7662 §2.2) of one token, as `caller` may see it. A token that is unknown, expired,
 /// revoked, or not for the caller's eyes is inactive, and nothing tells which.
@@ -38,7 +25,7 @@ pub(super) fn write_introspection(
     caller: &Client,
     token: &str,
     now: UnixTime,
-    body: &mut String,
+    body: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
     let found = match TokenReference::of(token) {
         Some(reference) => service.shards.find_active(reference, now)?,
@@ -46,7 +33,7 @@ pub(super) fn write_introspection(
     };
     match found.filter(|found| may_see(caller, found)) {
         Some(found) => write_active(&found, body),
-        None => body.push_str(r#"{"active":false}"#),
+        None => body.extend_from_slice(br#"{"active":false}"#),
     }
     Ok(())
 }
@@ -56,13 +43,13 @@ fn may_see(caller: &Client, found: &FoundToken) -> bool {
     caller.metadata.introspection.allows(&caller.id, &terms.client_id, &terms.audience)
 }
 
-fn write_active(found: &FoundToken, body: &mut String) {
+fn write_active(found: &FoundToken, body: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();
-    body.push_str(r#"{"active":true,"#);
-    body.push_str(found.grant.introspection());
-    body.push_str(r#","exp":"#);
-    body.push_str(digits.format(found.expires_at));
-    body.push_str(r#","iat":"#);
-    body.push_str(digits.format(found.issued_at));
-    body.push('}');
+    body.extend_from_slice(br#"{"active":true,"#);
+    body.extend_from_slice(found.grant.introspection().as_bytes());
+    body.extend_from_slice(br#","exp":"#);
+    body.extend_from_slice(digits.format(found.expires_at).as_bytes());
+    body.extend_from_slice(br#","iat":"#);
+    body.extend_from_slice(digits.format(found.issued_at).as_bytes());
+    body.push(b'}');
 }

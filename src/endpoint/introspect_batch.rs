@@ -2,42 +2,38 @@
 
 use std::borrow::Cow;
 
-use actix_web::HttpResponse;
-use actix_web::dev::{Payload, RequestHead};
-use actix_web::http::StatusCode;
 use serde::Deserialize;
 
 use crate::endpoint::client_authentication::authenticate;
-use crate::endpoint::introspect::{RESPONSE_BYTES_USUAL, write_introspection};
-use crate::endpoint::reject::{Rejection, json_response};
-use crate::endpoint::request::{Arrived, read_object, serve};
-use crate::endpoint::service::Worker;
+use crate::endpoint::introspect::write_introspection;
+use crate::endpoint::loaded::LoadedRequest;
+use crate::endpoint::reject::Rejection;
+use crate::endpoint::request::read_object;
 use crate::oauth::error::OAuthError;
-use crate::telemetry::http::Endpoint;
 
 /// The most tokens of one request.
 const TOKENS_MAX: usize = 1000;
 /// The largest body, in bytes: room for 1,000 tokens of 2 KiB.
-const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-pub(super) async fn introspect_batch(worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
-    serve(worker, Endpoint::IntrospectBatch, head, payload, BODY_BYTES_MAX, async |request| answer(&request)).await
-}
+/// Room for a usual response to one token.
+const RESPONSE_BYTES_USUAL: usize = 256;
 
-fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
-    request.expect_content("application/json")?;
-    let caller = authenticate(&request.service.registry, request.headers(), None)?;
-    let batch = BatchRequest::parse(&request.body)?;
-    let mut body = String::with_capacity(RESPONSE_BYTES_USUAL * batch.tokens.len() + 16);
-    body.push_str(r#"{"results":["#);
+pub(super) fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
+    request.fields.expect_content("application/json")?;
+    let clients = request.service.registry.read();
+    let caller = authenticate(&clients, &request.fields, None)?;
+    let batch = BatchRequest::parse(request.body)?;
+    body.reserve(RESPONSE_BYTES_USUAL * batch.tokens.len());
+    body.extend_from_slice(br#"{"results":["#);
     for (number, token) in batch.tokens().enumerate() {
         if number > 0 {
-            body.push(',');
+            body.push(b',');
         }
-        write_introspection(request.service, &caller, token, request.now, &mut body)?;
+        write_introspection(request.service, caller, token, request.now, body)?;
     }
-    body.push_str("]}");
-    Ok(json_response(StatusCode::OK).body(body))
+    body.extend_from_slice(b"]}");
+    Ok(())
 }
 
 #[derive(Deserialize)]

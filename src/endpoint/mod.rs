@@ -5,6 +5,7 @@
 
 mod admin;
 mod client_authentication;
+mod fast_path;
 mod form;
 mod front;
 #[cfg(any(test, fuzzing))]
@@ -12,11 +13,14 @@ pub(crate) mod fuzzing;
 mod health;
 mod introspect;
 mod introspect_batch;
+mod loaded;
 mod metadata;
 mod metrics;
+mod posted;
 mod reject;
 mod request;
 mod revoke;
+mod rewound;
 pub mod server;
 pub mod service;
 mod snapshot;

@@ -30,6 +30,7 @@ pub(super) enum Rejection {
     /// With durability `memory` there is nothing to take a snapshot of.
     NothingKept,
     BodyTooLarge(usize),
+    HeadTimeout,
     BodyTimeout,
     BodyBroken,
     HeadTooLarge,
@@ -58,7 +59,7 @@ impl Rejection {
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, *allowed));
             }
-            Self::BodyTooLarge(_) | Self::BodyTimeout | Self::BodyBroken => {
+            Self::BodyTooLarge(_) | Self::HeadTimeout | Self::BodyTimeout | Self::BodyBroken => {
                 response.force_close();
             }
             _ if status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -106,6 +107,7 @@ impl Rejection {
             Self::BodyTooLarge(bytes_max) => {
                 invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {bytes_max} bytes"))
             }
+            Self::HeadTimeout => invalid(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time".to_owned()),
             Self::BodyTimeout => invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
             Self::BodyBroken => invalid(StatusCode::BAD_REQUEST, "the body ended before its announced end".to_owned()),
             Self::HeadTooLarge => {

@@ -9,13 +9,14 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::Error as _;
 
 use crate::clock::UnixTime;
+use crate::endpoint::loaded::Fields;
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::service::{Service, Worker};
 use crate::telemetry::http::Endpoint;
@@ -23,7 +24,7 @@ use crate::telemetry::http::Endpoint;
 /// The largest body of a form or of one JSON object, in bytes.
 pub(super) const FORM_BYTES_MAX: usize = 64 * 1024;
 /// The largest head of a request that is read, names and values of its fields together, in bytes.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// A request that has arrived whole, at a server that is ready.
 pub(super) struct Arrived<'a> {
@@ -40,10 +41,7 @@ impl Arrived<'_> {
 
     /// Checks that the body is what the endpoint reads.
     pub(super) fn expect_content(&self, media_type: &'static str) -> Result<(), Rejection> {
-        let headers = self.headers();
-        let is_plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
-        let is_expected = headers.get(header::CONTENT_TYPE).is_some_and(|value| is_media_type(value, media_type));
-        if is_plain && is_expected { Ok(()) } else { Err(Rejection::UnsupportedMediaType(media_type)) }
+        Fields::of(self.headers()).expect_content(media_type)
     }
 }
 
@@ -191,15 +189,4 @@ pub(super) fn read_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, s
     } else {
         Err(serde_json::Error::custom("it is no JSON object"))
     }
-}
-
-/// Whether a `Content-Type` names a media type, whatever its case and parameters (RFC 9110 §8.3).
-fn is_media_type(value: &HeaderValue, media_type: &str) -> bool {
-    let value = value.as_bytes();
-    // The usual text needs no parsing.
-    if value == media_type.as_bytes() {
-        return true;
-    }
-    let named = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    named.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes())
 }

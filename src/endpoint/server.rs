@@ -3,18 +3,23 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::HttpService;
+use actix_http::error::DispatchError;
 use actix_http::h1::H1Service;
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder, ServerHandle};
-use actix_service::{ServiceFactoryExt as _, fn_service};
+use actix_service::{Service as _, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service};
 use actix_web::body::BoxBody;
 use actix_web::rt::net::{ActixStream, TcpStream, UnixStream};
+use actix_web::web::Data;
 
 use crate::endpoint::Surface;
+use crate::endpoint::fast_path::{End, FastPath, Limits};
 use crate::endpoint::front::{FrontFactory, front};
+use crate::endpoint::rewound::Rewound;
 use crate::endpoint::service::{Gate, Worker};
 use crate::endpoint::stream::Paced;
 use crate::telemetry::http::HttpMetrics;
@@ -56,13 +61,8 @@ impl Listening {
         let stopping = builder.graceful_shutdown_signal();
         let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
         let builder = builder.listen("http", listener, move || {
-            let worker = Worker { gate: Arc::clone(&gate), metrics: metrics.worker() };
-            let answer_timeout = gate.answer_timeout;
-            let connection = fn_service(move |stream: TcpStream| {
-                let peer = stream.peer_addr().ok();
-                async move { Ok((Paced::new(stream, answer_timeout), peer)) }
-            });
-            connection.and_then(protocol(&stopping, surface, worker))
+            let worker = Data::new(Worker { gate: Arc::clone(&gate), metrics: metrics.worker() });
+            connections(&stopping, surface, worker)
         })?;
         Ok(Self { server: builder.run(), addresses })
     }
@@ -77,7 +77,7 @@ impl Listening {
         let stopping = builder.graceful_shutdown_signal();
         let (gate, metrics) = (Arc::clone(gate), Arc::clone(metrics));
         let builder = builder.bind_uds("admin", path, move || {
-            let worker = Worker { gate: Arc::clone(&gate), metrics: metrics.worker() };
+            let worker = Data::new(Worker { gate: Arc::clone(&gate), metrics: metrics.worker() });
             let answer_timeout = gate.answer_timeout;
             let connection =
                 fn_service(move |stream: UnixStream| async move { Ok((Paced::new(stream, answer_timeout), None)) });
@@ -110,10 +110,47 @@ fn builder(workers: usize) -> ServerBuilder {
         .disable_signals()
 }
 
+/// Serves connections on the fast path where the surface has one, until they leave it.
+fn connections(
+    stopping: &GracefulShutdownSignal,
+    surface: Surface,
+    worker: Data<Worker>,
+) -> impl ServiceFactory<TcpStream, Config = (), InitError = (), Response = (), Error = DispatchError> + use<> {
+    let stopping = stopping.clone();
+    let protocol = Rc::new(protocol(&stopping, surface, Data::clone(&worker)));
+    fn_factory(move || {
+        let (worker, stopping, protocol) = (Data::clone(&worker), stopping.clone(), Rc::clone(&protocol));
+        async move {
+            let protocol = Rc::new(protocol.new_service(()).await?);
+            let answer_timeout = worker.gate.answer_timeout;
+            let stopping = async move { stopping.notified().await };
+            let fast_path = surface.has_oauth().then(|| Rc::new(FastPath::new(worker, FAST_PATH_LIMITS, stopping)));
+            Ok(fn_service(move |stream: TcpStream| {
+                let (fast_path, protocol) = (fast_path.clone(), Rc::clone(&protocol));
+                async move {
+                    let peer = stream.peer_addr().ok();
+                    let stream = Paced::new(stream, answer_timeout);
+                    let (stream, read) = match fast_path {
+                        None => (stream, Vec::new()),
+                        Some(fast_path) => match fast_path.serve(stream).await? {
+                            End::Closed => return Ok(()),
+                            End::Other { stream, read } => (stream, read),
+                        },
+                    };
+                    // In a box, so that connections that stay on the fast path do not carry its state.
+                    Box::pin(protocol.call((Rewound::new(read, stream), peer))).await
+                }
+            }))
+        }
+    })
+}
+
+const FAST_PATH_LIMITS: Limits = Limits { head: HEAD_TIMEOUT, idle: KEEP_ALIVE };
+
 fn protocol<T: ActixStream + 'static>(
     stopping: &GracefulShutdownSignal,
     surface: Surface,
-    worker: Worker,
+    worker: Data<Worker>,
 ) -> H1Service<T, impl FrontFactory + use<T>, BoxBody> {
     let stopping = stopping.clone();
     HttpService::build()

@@ -427,3 +427,33 @@ fn oversize_requests_do_not_grow_the_memory() {
     assert!(grown < 128 * 1024 * 1024, "{grown} bytes");
     assert_eq!(server.ask(&Request::get("/readyz")).status, 200);
 }
+
+#[test]
+fn an_answer_is_the_same_whichever_way_the_request_takes_through_the_server() {
+    let server = TestServer::start_durable();
+    let app = server.register_app("app");
+    let token = server.issue(&app);
+    let form = |target: &str, parameters: &[(&str, &str)]| Request::post(target).basic(&app).form(parameters);
+    for request in [
+        form("/oauth2/introspect", &[("token", &token)]),
+        form("/oauth2/introspect", &[("token", "unknown")]),
+        form("/oauth2/introspect", &[]),
+        Request::post("/oauth2/introspect").form(&[("token", &token)]),
+        Request::post("/oauth2/introspect").basic(&app).json(&json!({})),
+        Request::post("/oauth2/introspect/batch").basic(&app).json(&json!({ "tokens": [token, "unknown"] })),
+        form("/oauth2/token", &[("grant_type", "password")]),
+        form("/oauth2/revoke", &[("token", "unknown")]),
+    ] {
+        // Two members: what is usual names one.
+        let other_way = request.clone().field("Connection", "keep-alive, keep-alive");
+        assert_eq!(server.connect().ask(&request), server.connect().ask(&other_way));
+    }
+    let issue = form("/oauth2/token", &[("grant_type", "client_credentials")]);
+    let other_way = issue.clone().field("Connection", "keep-alive, keep-alive");
+    let without_token = |request| {
+        let answer = server.connect().ask(request);
+        let token = answer.text("access_token");
+        (answer.status, answer.field("pragma").map(str::to_owned), answer.body.replace(&token, ""))
+    };
+    assert_eq!(without_token(&issue), without_token(&other_way));
+}
