@@ -15,19 +15,20 @@ pub(super) fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<
     let form = Form::parse(request.body)?;
     let clients = request.service.registry.read();
     let caller = authenticate(&clients, &request.fields, Some(&form))?;
-    write_introspection(request.service, caller, form.require("token")?, request.now, body)
+    let reference = TokenReference::of(form.require("token")?);
+    write_introspection(request.service, caller, reference, request.now, body)
 }
 
-/// Writes the introspection response (RFC 7662 §2.2) of one token, as `caller` may see it. A token that is unknown, expired,
+/// Writes the introspection response (RFC 7662 §2.2) of one token, as `caller` may see it. A text that is no token, a token that is unknown, expired,
 /// revoked, or not for the caller's eyes is inactive, and nothing tells which.
 pub(super) fn write_introspection(
     service: &Service,
     caller: &Client,
-    token: &str,
+    token: Option<TokenReference>,
     now: UnixTime,
     body: &mut Vec<u8>,
 ) -> Result<(), Rejection> {
-    let found = match TokenReference::of(token) {
+    let found = match token {
         Some(reference) => service.shards.find_active(reference, now)?,
         None => None,
     };

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use smallvec::SmallVec;
 
 use crate::token::digest::TokenDigest;
@@ -54,7 +54,29 @@ pub struct FoundToken {
 #[error("the shard is being written to")]
 pub struct Contended;
 
+/// The place of a token that will be looked up: see [`TokenReader::place`].
+pub struct TokenPlace {
+    table: Guard<Arc<SmallTable>>,
+    home: Home,
+}
+
+impl TokenPlace {
+    /// Looks at where the token should be, without a use for what is there.
+    #[must_use]
+    pub fn touch(&self) -> u64 {
+        self.table.probe(self.home).next().map_or(0, Slot::touch)
+    }
+}
+
 impl TokenReader {
+    /// Where a token should be. As long as it lives it takes one of the few places that `arc-swap` has for readers of one
+    /// thread.
+    #[must_use]
+    pub fn place(&self, digest: TokenDigest) -> Option<TokenPlace> {
+        let home = Home::of(digest.words());
+        Some(TokenPlace { table: self.tables.get(home.table)?.load(), home })
+    }
+
     /// Looks a token up. Takes no lock and waits for nobody, but for a writer between two stores.
     ///
     /// # Errors
