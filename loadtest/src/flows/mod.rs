@@ -213,11 +213,11 @@ async fn go_through(options: &Options, ground: Ground) -> Result<bool, FlowsErro
         let _ = done.send(execute(attack));
     });
     let metrics = finished.await.map_err(|_| FlowsError::UsersGone)??;
-    ground.clear().await?;
     let failures = failures(&metrics);
     for failure in &failures {
         println!("FAIL  {failure}");
     }
+    ground.clear().await?;
     Ok(failures.is_empty())
 }
 
