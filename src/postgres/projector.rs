@@ -199,7 +199,7 @@ impl Projector {
         let mark = read_mark(connection).await?;
         if let Some(mark) = mark {
             if mark.instance != author.instance {
-                return Err(PostgresError::Foreign);
+                return Err(JournalError::OtherCopy.into());
             }
             if mark.epoch > author.epoch {
                 return Err(PostgresError::Superseded);
