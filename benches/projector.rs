@@ -85,8 +85,7 @@ async fn empty(url: &str) -> Outcome<()> {
 /// How many rows the projector has written of a new journal, and in what time.
 fn project(arguments: &Arguments) -> Outcome<(f64, Duration)> {
     let directory = tempfile::tempdir()?;
-    let (clock, keys) = (Arc::new(Clock::system()), DerivedKeys::of(&[7; 32]));
-    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
+    let (clock, keys) = (Arc::new(Clock::system()), JournalKeys::from(&DerivedKeys::of(&[7; 32])));
     let key_id = keys.key_id;
     let disk = Arc::new(RealDisk::new(directory.path().to_owned())?);
     let Opened { journal, mut lanes, .. } =

@@ -30,7 +30,7 @@ use crate::endpoint::service::{Gate, Service};
 use crate::grant::Defaults;
 use crate::journal::disk::DiskLock;
 use crate::journal::snapshot::SnapshotRead;
-use crate::journal::{Disk as _, Journal, JournalError, JournalKeys, Lane, Opened, Opening, Options, RealDisk};
+use crate::journal::{Disk as _, Journal, JournalError, Lane, Opened, Opening, Options, RealDisk};
 use crate::postgres::{Mark, PostgresError, ProjectorParts, RunningProjector};
 use crate::server::directory::{DirectoryError, master_key};
 use crate::server::metrics::{Projection, Sources};
@@ -438,7 +438,6 @@ impl Starting<'_> {
             }
             return without_journal(&data_dir, shards, self.issuer);
         }
-        let journal_keys = JournalKeys { mac: self.keys.journal_mac, key_id: self.keys.journal_key_id };
         // One lane for each shard, and one for the clients.
         let journal_bytes_max = self.config.storage.journal_bytes_max;
         let mark = ask_database(self.config).await?;
@@ -447,7 +446,7 @@ impl Starting<'_> {
             confirmed_lsn: mark.map(|mark| mark.applied_lsn),
             instance: mark.map(|mark| mark.instance),
             epoch_before: mark.map_or(0, |mark| mark.epoch),
-            ..Options::new(journal_keys, shards + 1, LANE_CAPACITY)
+            ..Options::new(self.keys.into(), shards + 1, LANE_CAPACITY)
         };
         let (clock, progress) = (Arc::clone(self.clock), Arc::clone(self.progress));
         let (router, issuer) = (self.router.clone(), Arc::clone(self.issuer));

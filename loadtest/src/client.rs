@@ -76,7 +76,7 @@ impl Bearer {
     }
 
     /// Registers a client.
-    pub(crate) fn register(&self, client: &Registration) -> Request {
+    pub(crate) fn register(&self, client: &impl Serialize) -> Request {
         request(Method::POST, "/admin/v1/clients", &self.0, JSON, json(client))
     }
 

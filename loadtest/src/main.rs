@@ -11,6 +11,11 @@
 //! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
 //! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
 //! | `database` | `loadtest database`: what PostgreSQL costs, and how it catches up after an outage |
+//! | `flows` | `loadtest flows`: users who go through whole flows beside each other, each answer judged |
+//!
+//! `flows` is a closed loop: its users wait for their answers, so a slow server is asked less. It is for the correctness of
+//! whole flows under concurrency and for finding regressions in them. `run` and `sweep` send at a rate that waits for nobody;
+//! they are for latency.
 //!
 //! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
 //! for what it does not have.
@@ -22,6 +27,7 @@ mod client;
 mod cluster;
 mod crash;
 mod database;
+mod flows;
 mod machine;
 mod projection;
 mod server;
@@ -48,6 +54,8 @@ enum Command {
     Abuse(abuse::Options),
     /// Measure what PostgreSQL costs callers, and how it catches up after an outage.
     Database(database::Options),
+    /// Let users go through whole flows beside each other, and judge each answer.
+    Flows(flows::Options),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +81,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Crash(options) => verdict(crash::run(&options).await),
         Command::Abuse(options) => verdict(abuse::run(&options).await),
         Command::Database(options) => verdict(database::run(&options).await),
+        Command::Flows(options) => verdict(flows::run(&options).await),
     }
 }
 

@@ -22,13 +22,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::command::master_key::{MasterKeyError, read_journal_keys};
 use crate::config::StorageConfig;
 use crate::config::cli::journal::JournalCommand;
-use crate::config::key_file::KeyFileError;
 use crate::journal::disk::{Disk as _, ReadOnlyDisk};
 use crate::journal::inspect::InspectError;
 use crate::journal::{JournalError, JournalKeys, Lsn};
-use crate::signing::derivation::DerivedKeys;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +43,9 @@ pub enum JournalCommandError {
         /// What the file system answered.
         source: io::Error,
     },
-    /// The file of the master key cannot be used.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
     /// There is a journal, but no key that could read it.
-    #[error(
-        "the master key is missing: {} is not there, and neither is TESSERA_MASTER_KEY; the journal cannot be read without \
-         the key that it was made with", .0.display()
-    )]
-    KeyMissing(PathBuf),
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// `--kind` names nothing.
     #[error("--kind: no record is of the kind {given:?}: allowed is {allowed}, or the number of a kind")]
     UnknownKind {
@@ -87,14 +80,13 @@ impl JournalCommandError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Journal(InspectError::Journal(JournalError::Io { .. }))
-            | Self::KeyFile(KeyFileError::Io { .. })
             | Self::Directory { .. }
             | Self::Output(_) => 1,
             Self::UnknownKind { .. } => 2,
             Self::Journal(InspectError::Journal(_) | InspectError::Ended) | Self::Unreadable { .. } => 65,
             Self::Absent(_) | Self::Journal(InspectError::Absent) => 66,
             Self::Journal(InspectError::InUse) => 75,
-            Self::KeyFile(_) | Self::KeyMissing(_) => 78,
+            Self::MasterKey(error) => error.exit_code(),
         }
     }
 }
@@ -132,18 +124,14 @@ impl Ground {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => absent(storage),
             _ => unreadable(error),
         })?;
-        let Some(master_key) = storage.read_master_key()? else {
+        let keys = read_journal_keys(storage, "the journal cannot be read without the key that it was made with");
+        if let Err(MasterKeyError::Missing { .. }) = keys {
             let names = disk.list().map_err(unreadable)?;
-            let holds_a_journal = names.iter().any(|name| name.ends_with(".seg") || name == "HEAD");
-            return Err(if holds_a_journal {
-                JournalCommandError::KeyMissing(storage.master_key_file.clone())
-            } else {
-                absent(storage)
-            });
-        };
-        let keys = DerivedKeys::of(master_key.as_bytes());
-        let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
-        Ok(Self { disk: Arc::new(disk), keys })
+            if !names.iter().any(|name| name.ends_with(".seg") || name == "HEAD") {
+                return Err(absent(storage));
+            }
+        }
+        Ok(Self { disk: Arc::new(disk), keys: keys? })
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod database;
 pub mod journal;
+pub mod master_key;
 pub mod rebuild;
 pub mod restore;
 pub mod snapshot;

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::command::master_key::{MasterKeyError, read_journal_keys};
 use crate::config::Config;
-use crate::config::key_file::KeyFileError;
-use crate::journal::JournalKeys;
 use crate::journal::disk::RealDisk;
 use crate::postgres::{PostgresError, Restored, rebuild};
-use crate::signing::derivation::DerivedKeys;
 
 /// Why no directory was made. What was there is as it was, but for unfinished files that a later attempt replaces.
 #[derive(Debug, thiserror::Error)]
@@ -26,30 +24,23 @@ pub enum RebuildError {
         /// What the system says.
         reason: io::Error,
     },
-    /// The file of the master key cannot be used.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
     /// There is no key that the directory could be made with.
-    #[error(
-        "the master key is missing: {} is not there, and neither is TESSERA_MASTER_KEY; without the key of the lost server its \
-         data cannot be made anew", .0.display()
-    )]
-    KeyMissing(PathBuf),
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// The database or the directory refused.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
 }
 
 impl RebuildError {
-    /// What the process exits with, as in `sysexits.h`: 78 for a key or a database that is not named, else as
-    /// [`PostgresError::exit_code`].
+    /// What the process exits with, as in `sysexits.h`: 78 for a database that is not named, else as
+    /// [`MasterKeyError::exit_code`] and [`PostgresError::exit_code`] say.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NoUrl | Self::KeyMissing(_) | Self::KeyFile(KeyFileError::NotAKey(_) | KeyFileError::Exposed(_)) => {
-                78
-            }
-            Self::Directory { .. } | Self::KeyFile(_) => 1,
+            Self::NoUrl => 78,
+            Self::Directory { .. } => 1,
+            Self::MasterKey(error) => error.exit_code(),
             Self::Postgres(error) => error.exit_code(),
         }
     }
@@ -63,10 +54,7 @@ impl RebuildError {
 pub async fn run(config: &Config) -> Result<String, RebuildError> {
     let url = config.database.url.as_ref().ok_or(RebuildError::NoUrl)?;
     let storage = &config.storage;
-    let master_key = storage.read_master_key()?;
-    let master_key = master_key.ok_or_else(|| RebuildError::KeyMissing(storage.master_key_file.clone()))?;
-    let keys = DerivedKeys::of(master_key.as_bytes());
-    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
+    let keys = read_journal_keys(storage, "without the key of the lost server its data cannot be made anew")?;
     let directory = storage.data_dir.clone();
     let disk = RealDisk::new(directory.clone()).map_err(|reason| RebuildError::Directory { directory, reason })?;
     let restored = rebuild(url.as_str(), keys, Arc::new(disk), Clock::system().now()).await?;

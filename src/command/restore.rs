@@ -4,13 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::command::master_key::{MasterKeyError, read_journal_keys};
 use crate::config::StorageConfig;
 use crate::config::cli::RestoreCommand;
-use crate::config::key_file::KeyFileError;
+use crate::journal::JournalError;
 use crate::journal::disk::{ReadOnlyDisk, RealDisk};
 use crate::journal::snapshot::{SnapshotExtent, restore, verify_backup};
-use crate::journal::{JournalError, JournalKeys};
-use crate::signing::derivation::DerivedKeys;
 
 /// Why a backup was not restored. The data directory is as it was, but for unfinished files that a later restore replaces.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +25,9 @@ pub enum RestoreError {
         /// What the system says.
         reason: io::Error,
     },
-    /// The file of the master key cannot be used.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
     /// There is no key that could read it.
-    #[error(
-        "the master key is missing: {} is not there, and neither is TESSERA_MASTER_KEY; a backup cannot be read without the \
-         key of the server that it was made of", .0.display()
-    )]
-    KeyMissing(PathBuf),
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// The backup does not verify, or the directory is in use or holds data.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -48,8 +41,8 @@ impl RestoreError {
         match self {
             Self::NoFile(_) => 66,
             Self::Journal(JournalError::Locked) => 75,
-            Self::KeyMissing(_) | Self::KeyFile(KeyFileError::NotAKey(_) | KeyFileError::Exposed(_)) => 78,
-            Self::Directory { .. } | Self::KeyFile(_) | Self::Journal(JournalError::Io { .. }) => 1,
+            Self::MasterKey(error) => error.exit_code(),
+            Self::Directory { .. } | Self::Journal(JournalError::Io { .. }) => 1,
             Self::Journal(_) => 65,
         }
     }
@@ -69,10 +62,7 @@ pub fn run(command: &RestoreCommand, storage: &StorageConfig) -> Result<String, 
     let parent = command.file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or_else(|| Path::new("."));
     let source = Arc::new(ReadOnlyDisk::new(parent).map_err(cannot_use(parent))?);
-    let master_key = storage.read_master_key()?;
-    let master_key = master_key.ok_or_else(|| RestoreError::KeyMissing(storage.master_key_file.clone()))?;
-    let keys = DerivedKeys::of(master_key.as_bytes());
-    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
+    let keys = read_journal_keys(storage, "a backup cannot be read without the key of the server that it was made of")?;
     if command.check {
         let extent = verify_backup(source, name, &keys)?;
         return Ok(format!("{}: whole; {}", command.file.display(), summary(&extent)));

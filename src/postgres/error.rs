@@ -42,12 +42,6 @@ pub enum PostgresError {
     /// A newer program has changed the tables.
     #[error("the tables have version {0}, which this program does not know: start the newer program")]
     Newer(i64),
-    /// It is the copy of another journal.
-    #[error(
-        "the database is the copy of another journal than this data directory's: set the database_url that belongs to it; or, \
-         if the directory was lost and this one is new, make it anew with `tessera rebuild --from-database`"
-    )]
-    Foreign,
     /// Another start of this server writes it.
     #[error(
         "a later start of this server writes the database, so this one must not: stop it, or, if the other is gone, start it again"
@@ -81,7 +75,7 @@ pub enum PostgresError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The journal cannot be read, or the directory not be written.
+    /// The journal cannot be read, or the directory not be written; or the database is the copy of another journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -123,6 +117,7 @@ impl PostgresError {
     /// How the database is, from the operator's side.
     pub(super) const fn state(&self) -> DatabaseState {
         match self {
+            Self::Journal(JournalError::OtherCopy) => DatabaseState::Refused,
             Self::Unreachable(_) | Self::TimedOut { .. } | Self::Journal(_) => DatabaseState::Unreachable,
             _ => DatabaseState::Refused,
         }
@@ -133,7 +128,7 @@ impl PostgresError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Foreign | Self::Ahead { .. } | Self::WrongKey | Self::Row { .. } => 65,
+            Self::Ahead { .. } | Self::WrongKey | Self::Row { .. } => 65,
             Self::Journal(JournalError::Locked) => 75,
             Self::Journal(JournalError::Io { .. }) => 1,
             Self::Journal(_) => 65,

@@ -199,7 +199,7 @@ impl Projector {
         let mark = read_mark(connection).await?;
         if let Some(mark) = mark {
             if mark.instance != author.instance {
-                return Err(PostgresError::Foreign);
+                return Err(JournalError::OtherCopy.into());
             }
             if mark.epoch > author.epoch {
                 return Err(PostgresError::Superseded);
@@ -212,19 +212,21 @@ impl Projector {
         let mut transaction = connection.begin().await?;
         // All that was written before is safe then.
         sqlx::raw_sql("SET LOCAL synchronous_commit = on").execute(&mut *transaction).await?;
-        sqlx::query(
+        let taken = sqlx::query_scalar::<_, i64>(
             "INSERT INTO tessera.projection AS known (instance, key_id, epoch, applied_lsn, high_water, confirmed_at) \
              VALUES (encode($1, 'hex')::uuid, $2, $3, 0, to_timestamp(0), now()) \
              ON CONFLICT (only_row) DO UPDATE SET epoch = excluded.epoch, key_id = excluded.key_id, confirmed_at = now() \
-             WHERE known.instance = excluded.instance AND known.epoch <= excluded.epoch",
+             WHERE known.instance = excluded.instance AND known.epoch <= excluded.epoch RETURNING applied_lsn",
         )
         .bind(author.instance.as_slice())
         .bind(i64::from_le_bytes(self.parts.key_id.to_le_bytes()))
         .bind(signed(author.epoch))
-        .execute(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        let applied = read_mark(connection).await?.map_or(Lsn::ZERO, |mark| mark.applied_lsn);
+        // A later start has come since the mark was read.
+        let applied = taken.ok_or(PostgresError::Superseded)?;
+        let applied = Lsn::new(u64::try_from(applied).unwrap_or_default());
         self.note_applied(applied, mark.map_or(0, |mark| mark.high_water_ms));
         self.note_confirmed(applied);
         Ok(applied)

@@ -223,8 +223,7 @@ fn write_new(name: &str, bytes: &[u8]) {
 
 /// The payloads of all client records of a data directory.
 fn client_payloads(data_dir: &Path) -> Vec<Vec<u8>> {
-    let keys = DerivedKeys::of(&[7; 32]);
-    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
+    let keys = JournalKeys::from(&DerivedKeys::of(&[7; 32]));
     let disk = Arc::new(RealDisk::new(data_dir.to_owned()).unwrap());
     let clock = Arc::new(Clock::on(Box::new(ManualTime::new(UnixTime::from_seconds(START_SECONDS)))));
     let mut payloads = Vec::new();

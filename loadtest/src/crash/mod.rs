@@ -106,7 +106,7 @@ pub(crate) async fn run(options: &Options) -> Result<bool, CrashError> {
     let mut temporary = options.data_dir.is_none().then(temporary).transpose()?;
     let data_dir = data_dir(options.data_dir.as_deref(), temporary.as_ref())?;
     let tables = match options.database {
-        true => Some(Tables::new(Cluster::create(CLUSTER_SETTINGS, &mut random).await?, random.fork())),
+        true => Some(Tables::new(Cluster::create(CLUSTER_SETTINGS).await?, random.fork())),
         false => None,
     };
     let url = tables.iter().flat_map(|tables| ["--database-url".into(), tables.url().into()]);

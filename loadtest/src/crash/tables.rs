@@ -77,7 +77,7 @@ impl Tables {
         match self.random.u8(..3) {
             0 => {
                 self.counts.kills += 1;
-                self.cluster.kill().await?;
+                self.cluster.kill()?;
             }
             1 => {
                 self.counts.stops += 1;

@@ -127,7 +127,7 @@ impl Run<'_> {
             site.server.stop().await?;
 
             eprintln!("with PostgreSQL, attempt {attempt}");
-            let mut cluster = Cluster::create(&[], &mut self.random).await?;
+            let mut cluster = Cluster::create(&[]).await?;
             let mut site = self.open(&format!("with-{attempt}"), Some(&cluster)).await?;
             let mut with = self.under(load, &mut site).await;
             with.lag = Some(Lag::of(&projection(site.installation.address).await?));

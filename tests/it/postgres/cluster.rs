@@ -4,19 +4,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::net::TcpListener;
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::ops::Deref;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::runtime::{Builder, Runtime};
@@ -221,221 +215,53 @@ fn shared() -> &'static Address {
     address
 }
 
-/// A PostgreSQL server with a data directory of its own. Dropping it kills it; so does the end of this process.
+/// A PostgreSQL server of a test. Dropping it kills it; so does the end of this process.
 pub(super) struct Cluster {
     /// Of its superuser.
     pub(super) address: Address,
-    pub(super) data_dir: PathBuf,
-    settings: Vec<String>,
-    postmaster: Mutex<Option<Child>>,
+    server: ::cluster::Cluster,
 }
 
 impl Cluster {
     pub(super) fn start(settings: &[&str]) -> Self {
-        Self::start_with(settings, |_| {})
-    }
-
-    /// Lets `prepare` write into the data directory first.
-    pub(super) fn start_with(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let room = Room::of_this_process();
-        let data_dir = room.path.join(format!("cluster-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-        let copied = Command::new("cp").arg("-a").arg(room.template()).arg(&data_dir).status().unwrap();
-        assert!(copied.success());
-        prepare(&data_dir);
-        let port = free_port();
-        let own = [
-            format!("port={port}"),
-            format!("unix_socket_directories={}", room.path.display()),
-            "listen_addresses=127.0.0.1".to_owned(),
-            "shared_buffers=16MB".to_owned(),
-            "log_min_messages=log".to_owned(),
-        ];
-        let settings = own.into_iter().chain(settings.iter().map(|setting| (*setting).to_owned())).collect();
-        let address = Address::parse(&format!("postgres://postgres@127.0.0.1:{port}/postgres"));
-        let cluster = Self { address, data_dir, settings, postmaster: Mutex::new(None) };
+        let cluster = Self::create(settings);
         cluster.start_again();
         cluster
     }
 
+    /// One that does not run yet.
+    pub(super) fn create(settings: &[&str]) -> Self {
+        let server =
+            ::cluster::Cluster::create(&[SETTINGS, settings].concat()).unwrap_or_else(|error| panic!("{error}"));
+        Self { address: Address::parse(&server.url()), server }
+    }
+
     /// Starts what was stopped or killed, and waits until it answers.
     pub(super) fn start_again(&self) {
-        for _ in 0..STARTS_MAX {
-            let mut child = self.spawn();
-            while child.try_wait().unwrap().is_none() {
-                if Session::open(&self.address).is_ok() {
-                    *self.postmaster.lock().unwrap() = Some(child);
-                    return;
-                }
-                thread::sleep(PAUSE);
+        for _ in 0..ATTEMPTS_MAX {
+            self.launch().unwrap();
+            if Session::open(&self.address).is_ok() {
+                return;
             }
-            // What was killed may hold its shared memory for a moment.
             thread::sleep(PAUSE);
         }
-        panic!("PostgreSQL does not start:\n{}", fs::read_to_string(self.log()).unwrap_or_default());
-    }
-
-    fn spawn(&self) -> Child {
-        let mut command = Room::of_this_process().command("postgres");
-        command.arg("-D").arg(&self.data_dir);
-        for setting in &self.settings {
-            command.args(["-c", setting]);
-        }
-        let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap()
-    }
-
-    fn log(&self) -> PathBuf {
-        self.data_dir.with_extension("log")
-    }
-
-    /// The postmaster and its children.
-    fn processes(&self) -> Vec<Pid> {
-        let Some(postmaster) = self.postmaster.lock().unwrap().as_ref().map(Child::id) else { return Vec::new() };
-        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
-        let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
-        [i32::try_from(postmaster).unwrap()].into_iter().chain(children).filter_map(Pid::from_raw).collect()
-    }
-
-    fn signal(&self, signal: Signal) {
-        for process in self.processes() {
-            // It may have ended.
-            let _ = kill_process(process, signal);
-        }
-    }
-
-    fn wait(&self) {
-        if let Some(mut child) = self.postmaster.lock().unwrap().take() {
-            child.wait().unwrap();
-        }
+        panic!("PostgreSQL does not start:\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
     }
 
     /// Ends it in an orderly way, and every session with it.
     pub(super) fn stop(&self) {
-        if let Some(postmaster) = self.processes().first() {
-            kill_process(*postmaster, Signal::INT).unwrap();
-        }
-        self.wait();
-    }
-
-    /// Ends it as `kill -9` does, all processes at once.
-    pub(super) fn kill(&self) {
-        // It makes no new process while those that it has are looked up.
-        if let Some(postmaster) = self.processes().first() {
-            let _ = kill_process(*postmaster, Signal::STOP);
-        }
-        self.signal(Signal::KILL);
-        self.wait();
-    }
-
-    /// Stops all of its processes in their tracks.
-    pub(super) fn pause(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    pub(super) fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.interrupt();
+        until("PostgreSQL has stopped", || !self.is_running().unwrap());
     }
 }
 
-const STARTS_MAX: usize = 500;
+impl Deref for Cluster {
+    type Target = ::cluster::Cluster;
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fs::remove_dir_all(&self.data_dir);
+    fn deref(&self) -> &::cluster::Cluster {
+        &self.server
     }
 }
 
-/// A port that is not among those that the system hands out: it stays free while the server is down.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 12_000).unwrap();
-    loop {
-        let port = 18_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-/// Where the clusters of this process are, and who ends them with it.
-struct Room {
-    path: PathBuf,
-    /// Where `initdb` and `postgres` are; empty where the PATH says.
-    programs: PathBuf,
-    /// Whom they run as, where this process is one of root: PostgreSQL refuses to run as root.
-    user: Option<(u32, u32)>,
-    template: OnceLock<()>,
-    /// Reads from this process; what it reads in the end is that this process has gone.
-    _watchdog: Child,
-}
-
-impl Room {
-    fn of_this_process() -> &'static Self {
-        static ROOM: OnceLock<Room> = OnceLock::new();
-        ROOM.get_or_init(|| {
-            let path = tempfile::tempdir().unwrap().keep().canonicalize().unwrap();
-            let user = rustix::process::geteuid().is_root().then(unprivileged_user);
-            if let Some((uid, gid)) = user {
-                chown(&path, Some(uid), Some(gid)).unwrap();
-            }
-            let mut watchdog = Command::new("sh");
-            watchdog.args(["-c", WATCHDOG]).arg(&path).stdin(Stdio::piped()).process_group(0);
-            let _watchdog = watchdog.spawn().unwrap();
-            Self { path, programs: programs(), user, template: OnceLock::new(), _watchdog }
-        })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.programs.join(program));
-        command.current_dir(&self.path);
-        if let Some((uid, gid)) = self.user {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-
-    /// A data directory that nobody runs on.
-    fn template(&self) -> PathBuf {
-        let path = self.path.join("template");
-        self.template.get_or_init(|| {
-            let mut command = self.command("initdb");
-            command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "--wal-segsize=1", "-D"]);
-            let made = command.arg(&path).output().unwrap_or_else(|error| panic!("{error}: {NEEDS}"));
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        });
-        path
-    }
-}
-
-const NEEDS: &str = "this test needs PostgreSQL: install the package postgresql, as tests/run does";
-
-/// Kills what runs below a directory and removes it, once its input ends.
-const WATCHDOG: &str = r#"
-    cat >/dev/null
-    for file in "$0"/cluster-*/postmaster.pid; do
-        pid=$(head -n 1 "$file" 2>/dev/null)
-        if [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "${file%/*}" ]; then
-            kill -KILL "$pid" $(cat "/proc/$pid/task/$pid/children")
-        fi
-    done
-    rm -rf "$0" || { sleep 1; rm -rf "$0"; }
-"#;
-
-/// The newest that Debian's packages have installed, else those on the PATH.
-fn programs() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().map(|entry| entry.unwrap().path());
-    let version = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().parse::<u32>().unwrap_or_default();
-    let installed = versions.filter(|path| path.join("bin/initdb").exists());
-    installed.max_by_key(version).map(|path| path.join("bin")).unwrap_or_default()
-}
-
-fn unprivileged_user() -> (u32, u32) {
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    let find = |name: &str| {
-        let user = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
-        Some((user[2].parse().unwrap(), user[3].parse().unwrap()))
-    };
-    find("postgres").or_else(|| find("nobody")).expect("a user that is not root")
-}
+/// Many of them run side by side, and hold little.
+const SETTINGS: &[&str] = &["shared_buffers=16MB", "log_min_messages=log"];

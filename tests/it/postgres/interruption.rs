@@ -38,7 +38,7 @@ fn a_database_that_is_killed_again_and_again_misses_nothing_and_has_nothing_twic
     for round in 0..5 {
         scene.load(|load, program, _| {
             load.goes_on(40 + 70 * round);
-            cluster.kill();
+            cluster.kill().unwrap();
             load.goes_on(MEANWHILE / 3);
             cluster.start_again();
             if round % 2 == 0 {

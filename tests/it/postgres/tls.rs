@@ -1,6 +1,7 @@
 //! The connection to the database is as private as its URL says.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
@@ -18,13 +19,14 @@ const CERTIFICATES: &str = r#"
             -subj "/CN=$name" -keyout $name.key -out $name.crt
     done
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=database -keyout server.key -out server.csr
-    printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' > extensions
+    printf "subjectAltName=IP:$0\nbasicConstraints=CA:FALSE\n" > extensions
     openssl x509 -req -days 2 -in server.csr -CA authority.crt -CAkey authority.key -CAcreateserial \
         -extfile extensions -out server.crt
 "#;
 
-fn make_certificates(data_dir: &Path) {
-    let made = Command::new("sh").args(["-ec", CERTIFICATES]).current_dir(data_dir).output().unwrap();
+fn make_certificates(data_dir: &Path, ip: IpAddr) {
+    let mut command = Command::new("sh");
+    let made = command.args(["-ec", CERTIFICATES, &ip.to_string()]).current_dir(data_dir).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let owner = data_dir.metadata().unwrap();
     for file in ["server.key", "server.crt"] {
@@ -71,11 +73,10 @@ fn the_connection_is_as_private_as_the_url_says() {
     if Command::new("openssl").arg("version").output().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         panic!("this test needs openssl: install the package openssl, as tests/run does");
     }
-    let cluster = Cluster::start_with(
-        &["fsync=off", "ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"],
-        make_certificates,
-    );
-    let [authority, other] = ["authority", "other"].map(|name| cluster.data_dir.join(name).with_extension("crt"));
+    let cluster = Cluster::create(&["fsync=off", "ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"]);
+    make_certificates(cluster.data_dir(), cluster.address().ip());
+    cluster.start_again();
+    let [authority, other] = ["authority", "other"].map(|name| cluster.data_dir().join(name).with_extension("crt"));
     let verify = |root: &Path| format!("sslmode=verify-full&sslrootcert={}", root.display());
     let require = cluster.address.with("sslmode=require");
     assert!(Session::open(&cluster.address.with("sslmode=disable")).is_err(), "nobody comes in without TLS");

@@ -133,8 +133,7 @@ fn append_with(home: &Home, records: impl IntoIterator<Item = Appended>, append_
         fs::write(home.key_file(), "ab".repeat(32)).unwrap();
         fs::set_permissions(home.key_file(), fs::Permissions::from_mode(0o600)).unwrap();
     }
-    let keys = DerivedKeys::of(&[0xab; 32]);
-    let keys = JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id };
+    let keys = JournalKeys::from(&DerivedKeys::of(&[0xab; 32]));
     let disk = Arc::new(RealDisk::new(home.data_dir()).unwrap());
     let options = Options { segment_bytes: 64 << 10, journal_bytes_max: 2 << 20, ..Options::new(keys, 1, 512) };
     let mut opened = journal::open(disk, options, Arc::new(Clock::system()), &mut |_| {}).unwrap();

@@ -46,8 +46,7 @@ impl Home {
     /// The keys of the journal that a server has left.
     pub(crate) fn journal_keys(&self) -> JournalKeys {
         let key = MasterKey::parse(fs::read_to_string(self.key_file()).unwrap().trim()).unwrap();
-        let keys = DerivedKeys::of(key.as_bytes());
-        JournalKeys { mac: keys.journal_mac, key_id: keys.journal_key_id }
+        JournalKeys::from(&DerivedKeys::of(key.as_bytes()))
     }
 
     /// The program with these arguments, and with nothing of the environment of the tests.
