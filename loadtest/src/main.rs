@@ -8,6 +8,7 @@
 //! | `cluster` | a PostgreSQL cluster: started, stopped, killed, paused |
 //! | `projection` | how far the database is, as the server says |
 //! | `machine` | cores, limits, memory |
+//! | `measured` | what was measured, as JSON has it |
 //! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
 //! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
 //! | `database` | `loadtest database`: what PostgreSQL costs, and how it catches up after an outage |
@@ -23,6 +24,7 @@ mod cluster;
 mod crash;
 mod database;
 mod machine;
+mod measured;
 mod projection;
 mod server;
 
