@@ -2,10 +2,11 @@
 //!
 //! Times are in microseconds, rates per second, sizes in bytes.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Who answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Subject {
     /// This server.
@@ -17,11 +18,14 @@ pub(crate) enum Subject {
 }
 
 /// What the disk has seen of a change when it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Durability {
+    /// All of it.
     Sync,
+    /// All of it soon, where it is an issued token.
     Relaxed,
+    /// Nothing.
     Memory,
 }
 
@@ -94,6 +98,20 @@ pub(crate) struct Step {
     pub(crate) resident_bytes: u64,
     /// Mean time of one sync of the journal meanwhile; `None` where none happened.
     pub(crate) sync_micros: Option<f64>,
+    /// Tokens of one request: more than one in batches.
+    #[serde(default = "one")]
+    pub(crate) tokens_per_request: u32,
+    /// Whether it was ended before its time, because too many requests waited or there were none left to send. Figures are
+    /// of the time until then.
+    #[serde(default)]
+    pub(crate) is_cut_short: bool,
+    /// What went wrong first, in words, if anything did.
+    #[serde(default)]
+    pub(crate) first_failure: Option<String>,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 /// Percentiles of one histogram.
@@ -116,4 +134,26 @@ pub(crate) struct Interval {
     pub(crate) latency: Latency,
     pub(crate) server_cores: f64,
     pub(crate) resident_bytes: u64,
+}
+
+impl Durability {
+    /// As `tessera serve --durability` takes it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Relaxed => "relaxed",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl Subject {
+    /// As `loadtest run --subject` takes it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tessera => "tessera",
+            Self::Floor => "floor",
+            Self::Rival => "rival",
+        }
+    }
 }
