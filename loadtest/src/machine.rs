@@ -6,7 +6,6 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, nice, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -111,8 +110,11 @@ impl fmt::Display for Cores {
 pub(crate) fn cpu_time(pid: Option<Pid>) -> Duration {
     let stat = pid.map(|pid| fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())));
     let ticks = stat.and_then(Result::ok).and_then(|stat| cpu_ticks(&stat)).unwrap_or_default();
-    Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second()).unwrap_or(u32::MAX)
+    Duration::from_secs(ticks) / TICKS_PER_SECOND
 }
+
+/// What the kernel counts the time of processes in, as it tells it: `USER_HZ`, the same on every machine that we run on.
+const TICKS_PER_SECOND: u32 = 100;
 
 /// The sum of `utime` and `stime`. The name of the program stands in brackets before them, and may hold any character.
 fn cpu_ticks(stat: &str) -> Option<u64> {

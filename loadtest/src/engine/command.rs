@@ -95,13 +95,11 @@ struct LoadOptions {
 impl LoadOptions {
     fn load(&self, scenario: Scenario, per_second: Option<f64>, duration: Duration) -> Load {
         Load {
-            scenario,
-            per_second,
             arrivals: self.arrivals,
             connections: self.connections.unwrap_or_else(|| scenario.connections()),
             warm_up: self.warm_up,
-            duration,
             shares: self.shares,
+            ..Load::new(scenario, per_second, duration)
         }
     }
 }

@@ -92,8 +92,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is there: the answer, if it is whole.
-    pub(crate) fn read(&mut self, expected: Expected, buffer: &mut [u8]) -> Result<Option<Answer>, ConnectionError> {
+    /// Reads what is there: the answer, if it is whole. `is_closed`: the server will send no more than what is there.
+    pub(crate) fn read(
+        &mut self,
+        expected: Expected,
+        is_closed: bool,
+        buffer: &mut [u8],
+    ) -> Result<Option<Answer>, ConnectionError> {
         loop {
             let read = match self.stream.read(buffer) {
                 Ok(0) => return Err(ConnectionError::Closed),
@@ -103,8 +108,8 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             };
             let answer = self.reader.take(buffer.get(..read).unwrap_or_default(), expected)?;
-            // What comes after a short read is told by an event of its own.
-            if answer.is_some() || read < buffer.len() {
+            // What comes after a short read is told by an event of its own, but the end that is there already is not.
+            if answer.is_some() || (read < buffer.len() && !is_closed) {
                 return Ok(answer);
             }
         }

@@ -219,11 +219,11 @@ impl Generator {
                     Ok(false) => Ok(None),
                     Err(error) => Err(error.into()),
                 },
-                State::Idle { .. } => connection.read(b"", &mut self.buffer).map(|_| None),
+                State::Idle { .. } => connection.read(b"", event.is_read_closed(), &mut self.buffer).map(|_| None),
                 State::Asking { due, expected } => {
                     let flushed = if event.is_writable() { connection.flush(registry) } else { Ok(()) };
                     let answer = match flushed {
-                        Ok(()) => connection.read(expected, &mut self.buffer),
+                        Ok(()) => connection.read(expected, event.is_read_closed(), &mut self.buffer),
                         Err(error) => Err(error.into()),
                     };
                     answer.map(|answer| answer.map(|answer| (due, answer)))
@@ -231,13 +231,18 @@ impl Generator {
             };
             match result {
                 Ok(None) => {}
-                Ok(Some((due, answer))) => self.answered(number, due, answer, event.is_read_closed()),
+                Ok(Some((due, answer))) => {
+                    let now = self.answered(number, due, answer, event.is_read_closed());
+                    // At once, and not after all events: the server would be given its work in bursts, and rest between.
+                    self.ledger.advance(now);
+                    self.send(now);
+                }
                 Err(error) => self.lose(number, &error),
             }
         }
     }
 
-    fn answered(&mut self, number: usize, due: Due, answer: Answer, is_closed: bool) {
+    fn answered(&mut self, number: usize, due: Due, answer: Answer, is_closed: bool) -> Duration {
         let now = self.now();
         self.ledger.answer(due, now, answer.is_right);
         let counter = if answer.is_right { &self.watch.answered } else { &self.watch.errors };
@@ -254,6 +259,7 @@ impl Generator {
             connection.rest(now);
             self.idle.push_back(number);
         }
+        now
     }
 
     /// A connection broke. Where the server had closed an idle one, nobody is to blame.

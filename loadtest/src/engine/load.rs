@@ -34,10 +34,10 @@ pub(crate) struct Load {
 
 impl Load {
     /// Even arrivals, and a short warm-up.
-    pub(crate) fn new(scenario: Scenario, per_second: f64, duration: Duration) -> Self {
+    pub(crate) fn new(scenario: Scenario, per_second: Option<f64>, duration: Duration) -> Self {
         Self {
             scenario,
-            per_second: Some(per_second),
+            per_second,
             arrivals: Arrivals::Even,
             connections: scenario.connections(),
             warm_up: WARM_UP,
@@ -57,7 +57,7 @@ impl Load {
 }
 
 /// How long there is load before it counts, where nobody says how long.
-pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
+const WARM_UP: Duration = Duration::from_secs(1);
 /// No server of ours answers more a second.
 const CLOSED_PER_SECOND_MAX: f64 = 100_000.0;
 /// A run in which so much of the schedule waits is cut short.

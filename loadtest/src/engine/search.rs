@@ -170,7 +170,8 @@ mod tests {
     /// rates it was measured.
     fn found(capacity: f64, flicker: usize, overload: impl Fn(&mut Step)) -> (Found, Vec<f64>) {
         let rates = RefCell::new(Vec::new());
-        let found = search(&plan(), 1, async |per_second| {
+        let plan = plan();
+        let found = search(&plan, 1, async |per_second| {
             let mut step = step(per_second);
             rates.borrow_mut().push(per_second);
             if per_second > capacity || (flicker > 0 && rates.borrow().len() % flicker == 0) {
