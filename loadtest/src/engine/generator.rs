@@ -126,12 +126,15 @@ impl Generator {
         let is_idle = |connection: &&mut Connection| matches!(connection.state(), State::Idle { .. });
         self.connections.iter_mut().flatten().filter(is_idle).for_each(|connection| connection.rest(Duration::ZERO));
         let mut events = Events::with_capacity(EVENTS);
-        let mut turn = self.now();
-        while !self.ledger.is_over(turn) && !self.watch.stop.load(Ordering::Relaxed) {
+        loop {
+            let turn = self.now();
+            if self.ledger.is_over(turn) || self.watch.stop.load(Ordering::Relaxed) {
+                break;
+            }
             self.mend(turn);
             self.ledger.advance(turn);
             let has_sent = self.send(turn);
-            turn = self.wait(turn, has_sent, &mut events)?;
+            self.wait(turn, has_sent, &mut events)?;
             self.handle(&events);
         }
         let now = self.now();
@@ -176,8 +179,8 @@ impl Generator {
         has_sent
     }
 
-    /// Waits for events, or until the next request is due: when it is.
-    fn wait(&mut self, turn: Duration, has_sent: bool, events: &mut Events) -> io::Result<Duration> {
+    /// Waits for events, or until the next request is due.
+    fn wait(&mut self, turn: Duration, has_sent: bool, events: &mut Events) -> io::Result<()> {
         let before = if has_sent { self.now() } else { turn };
         let sleep = self.sleep(before);
         if self.shares_its_core && sleep.is_zero() && !has_sent {
@@ -188,11 +191,10 @@ impl Generator {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             Err(error) => return Err(error),
         }
-        let now = self.now();
         if !sleep.is_zero() || (events.is_empty() && !has_sent) {
-            self.ledger.rest(before, now);
+            self.ledger.rest(before, self.now());
         }
-        Ok(now)
+        Ok(())
     }
 
     /// How long it may sleep. The system counts in milliseconds and wakes late, so the rest of the time is polled.

@@ -47,6 +47,8 @@ pub(crate) enum HostError {
     NotReady { program: String },
     #[error("{program} ended by itself: {status}")]
     Ended { program: String, status: std::process::ExitStatus },
+    #[error("only Tessera can run already: leave --target or --subject away")]
+    NoTarget,
     #[error("only Tessera can be started again")]
     NotOurs,
     #[error(transparent)]

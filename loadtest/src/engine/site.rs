@@ -82,13 +82,14 @@ impl Site {
                 let issuer = Issuer::of_tessera(installation.address, &installation.admin, settings.durability).await?;
                 (Host::Tessera { installation, server: Some(server) }, issuer)
             }
-            (Subject::Floor, _) => {
+            (Subject::Floor | Subject::Rival, Some(_)) => return Err(HostError::NoTarget.into()),
+            (Subject::Floor, None) => {
                 let bytes = settings.body_bytes.unwrap_or_else(|| scenario.answer_body_bytes());
                 let arguments = ["--body-bytes".to_owned(), bytes.to_string()];
                 let process = Process::start("floor", &arguments, (workers, cores), &mut random).await?;
                 (Host::Floor(process), Issuer::Floor)
             }
-            (Subject::Rival, _) => {
+            (Subject::Rival, None) => {
                 let program = &settings.redis_server;
                 let redis = Redis::start(program, folder.path(), settings.durability, &placement.redis).await?;
                 let arguments = ["--redis".to_owned(), redis.url()];
@@ -161,16 +162,12 @@ impl Site {
         let syncs_before = self.syncs().await;
         sleep_until(begin).await;
         let before = self.usage();
-        let mut samples = Vec::new();
-        let period = interval.unwrap_or(load.duration);
-        while samples.len() < usize::MAX {
-            let at = begin + period * u32::try_from(samples.len() + 1).unwrap_or(u32::MAX);
-            let at = at.min(running.began + load.end());
-            let is_done = watch(&mut running, at, &bar).await?;
+        let (mut samples, mut at, end) = (Vec::new(), begin, running.began + load.end());
+        let mut is_done = false;
+        while !is_done && at < end {
+            at = end.min(at + interval.unwrap_or(load.duration));
+            is_done = watch(&mut running, at, &bar).await?;
             samples.push(self.usage());
-            if is_done || at == running.began + load.end() {
-                break;
-            }
         }
         let syncs = self.syncs().await.since(syncs_before);
         let outcome = running.finish().await?;
@@ -208,14 +205,13 @@ impl Site {
             first_failure: first_failure.clone(),
         };
         let length = interval.unwrap_or_default();
-        let each = tally.intervals.iter().zip(samples).scan((0, before), |(number, before), (seen, after)| {
-            let used = after.since(*before);
-            let at = length * *number;
-            *before = *after;
-            *number += 1;
+        let each = tally.intervals.iter().zip(samples).scan((Duration::ZERO, before), |(at, before), (seen, after)| {
+            let (used, began) = (after.since(*before), *at);
+            (*before, *at) = (*after, began + length);
+            let seconds = length.min(tally.window.saturating_sub(began)).as_secs_f64();
             Some(Interval {
-                at_seconds: at.as_secs_f64(),
-                answered_per_second: seen.answered as f64 / used.time.as_secs_f64().max(f64::MIN_POSITIVE),
+                at_seconds: began.as_secs_f64(),
+                answered_per_second: seen.answered as f64 / seconds.max(f64::MIN_POSITIVE),
                 errors: seen.errors,
                 latency: seen.latency(),
                 server_cores: used.server_cores(),
@@ -389,8 +385,9 @@ struct Syncs {
 
 impl Syncs {
     fn read(metrics: &str) -> Option<Self> {
-        let find =
-            |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        // Between a name and its value stand its labels, though it has none.
+        let value = |line: &str| line.trim_start_matches("{}").strip_prefix(' ')?.parse().ok();
+        let find = |name: &str| metrics.lines().find_map(|line| value(line.strip_prefix(name)?));
         Some(Self {
             count: find("tessera_journal_sync_duration_seconds_count")?,
             seconds: find("tessera_journal_sync_duration_seconds_sum")?,
@@ -426,8 +423,8 @@ mod tests {
         let scrape = |count: u32, seconds: f64| {
             format!(
                 "# TYPE tessera_journal_sync_duration_seconds histogram\n\
-                tessera_journal_sync_duration_seconds_sum {seconds}\n\
-                tessera_journal_sync_duration_seconds_count {count}\n\
+                tessera_journal_sync_duration_seconds_sum{{}} {seconds}\n\
+                tessera_journal_sync_duration_seconds_count{{}} {count}\n\
                 tessera_journal_sync_duration_seconds_bucket{{le=\"0.001\"}} 5\n"
             )
         };

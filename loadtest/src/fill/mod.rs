@@ -19,18 +19,16 @@ use crate::fill::pipeline::{PipelineError, Plan, Report, Work};
 
 /// What is to be filled, and with what.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    issue: Option<Issue>,
+    issue: Issue,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make clients and issue tokens to them in turn; what is done without a subcommand.
-    Issue(Issue),
     /// Revoke every token of a file.
     Revoke(OfFile),
     /// Introspect every token of a file and count the active ones.
@@ -43,7 +41,7 @@ struct Issue {
     server: ServerOptions,
     /// A client that may ask for the scope `tessera.admin`, as id:secret.
     #[arg(long)]
-    admin: Credentials,
+    admin: Option<Credentials>,
     /// How many clients to make.
     #[arg(long, default_value_t = 1000)]
     clients: usize,
@@ -52,7 +50,7 @@ struct Issue {
     lifetime_seconds: u32,
     /// How many tokens to issue.
     #[arg(long)]
-    tokens: usize,
+    tokens: Option<usize>,
     /// How many of them to write down, evenly spread over the run; all by default.
     #[arg(long)]
     sample: Option<usize>,
@@ -108,27 +106,20 @@ pub(crate) enum FillError {
 /// Does it, and prints as JSON how many, in how many seconds.
 pub(crate) async fn run(options: &Options) -> Result<bool, FillError> {
     let work = async {
-        match (&options.command, &options.issue) {
-            (Some(Command::Issue(issue)), _) | (None, Some(issue)) => issue.run().await,
-            (Some(Command::Revoke(of_file)), _) => of_file.revoke().await,
-            (Some(Command::Check(of_file)), _) => of_file.check().await,
-            (None, None) => Err(FillError::NothingToDo),
+        match &options.command {
+            None => options.issue.run().await,
+            Some(Command::Revoke(of_file)) => of_file.revoke().await,
+            Some(Command::Check(of_file)) => of_file.check().await,
         }
     };
-    let seconds = options.server().map_or(0, |server| server.timeout_seconds);
+    let server = match &options.command {
+        None => &options.issue.server,
+        Some(Command::Revoke(of_file) | Command::Check(of_file)) => &of_file.server,
+    };
+    let seconds = server.timeout_seconds;
     let summary = timeout(Duration::from_secs(seconds), work).await.unwrap_or(Err(FillError::Late { seconds }))?;
     println!("{}", serde_json::to_string(&summary).unwrap_or_default());
     Ok(true)
-}
-
-impl Options {
-    fn server(&self) -> Option<&ServerOptions> {
-        match (&self.command, &self.issue) {
-            (Some(Command::Issue(issue)), _) | (None, Some(issue)) => Some(&issue.server),
-            (Some(Command::Revoke(of_file) | Command::Check(of_file)), _) => Some(&of_file.server),
-            (None, None) => None,
-        }
-    }
 }
 
 impl ServerOptions {
@@ -139,8 +130,9 @@ impl ServerOptions {
 
 impl Issue {
     async fn run(&self) -> Result<Summary, FillError> {
+        let (Some(admin), Some(tokens)) = (&self.admin, self.tokens) else { return Err(FillError::NothingToDo) };
         let plan = self.server.plan();
-        let admin_token = admin_token(&plan, &self.admin).await?;
+        let admin_token = admin_token(&plan, admin).await?;
         let kind = ClientKind { lifetime_seconds: self.lifetime_seconds, introspection: "own" };
         let clients = register(&plan, &admin_token, kind, self.clients).await?;
         if let Some(path) = &self.clients_out {
@@ -148,15 +140,15 @@ impl Issue {
             fs::write(path, lines).map_err(|reason| FillError::File { path: path.clone(), reason })?;
         }
         let mut sample = match &self.tokens_out {
-            Some(path) => Some(Sample::create(path, self.sample.unwrap_or(self.tokens), self.tokens)?),
+            Some(path) => Some(Sample::create(path, self.sample.unwrap_or(tokens), tokens)?),
             None => None,
         };
         let take = |token: &str| sample.as_mut().map_or(Ok(()), |sample| sample.take(token));
-        let report = issue(&plan, &clients, self.tokens, take).await?;
+        let report = issue(&plan, &clients, tokens, take).await?;
         if let Some(sample) = &mut sample {
             sample.out.flush().map_err(PipelineError::Output)?;
         }
-        Ok(Summary::new(self.tokens, &report))
+        Ok(Summary::new(tokens, &report))
     }
 }
 
@@ -215,7 +207,11 @@ pub(crate) struct ClientKind {
 pub(crate) async fn admin_token(plan: &Plan, admin: &Credentials) -> Result<String, PipelineError> {
     let mut token = String::new();
     let requests = vec![token_request(admin, "tessera.admin")];
-    let mut issuance = Issuance { requests, take: |text: &str| Ok(token.push_str(text)) };
+    let take = |text: &str| {
+        token.push_str(text);
+        Ok(())
+    };
+    let mut issuance = Issuance { requests, take };
     pipeline::run(&mut issuance, 1, plan).await?;
     Ok(token)
 }

@@ -25,7 +25,7 @@ use crate::serve::Listen;
 pub(super) struct Options {
     #[command(flatten)]
     listen: Listen,
-    /// The Redis that holds the digests: redis://HOST:PORT or unix:///PATH.
+    /// The Redis that holds the digests: `redis://HOST:PORT` or `unix:///PATH`.
     #[arg(long, value_name = "URL")]
     redis: String,
 }
