@@ -34,6 +34,11 @@ impl Credentials {
         Self { id, secret, authorization }
     }
 
+    /// The value of `Authorization` (RFC 6749 §2.3.1).
+    pub(crate) fn authorization(&self) -> &str {
+        &self.authorization
+    }
+
     /// A token request (RFC 6749 §4.4.2); without a scope it is the widest that the client may have.
     pub(crate) fn issue(&self) -> Request {
         self.post_form("/oauth2/token", "grant_type=client_credentials".to_owned())

@@ -8,6 +8,10 @@
 //! | `cluster` | a PostgreSQL cluster: started, stopped, killed, paused |
 //! | `projection` | how far the database is, as the server says |
 //! | `machine` | cores, limits, memory |
+//! | `measured` | what was measured, as JSON has it |
+//! | `engine` | `loadtest run`, `loadtest sweep`: requests at a constant rate; the knee |
+//! | `fill` | `loadtest fill`: clients and tokens, fast |
+//! | `serve` | `loadtest serve`: the floor and the rival, which Tessera is compared with |
 //! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
 //! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
 //! | `database` | `loadtest database`: what PostgreSQL costs, and how it catches up after an outage |
@@ -28,8 +32,12 @@ mod cluster;
 mod crash;
 mod database;
 mod flows;
+mod engine;
+mod fill;
 mod machine;
+mod measured;
 mod projection;
+mod serve;
 mod server;
 
 use std::fmt::Display;
@@ -37,6 +45,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The server's, so that what it is compared with has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Breaks and loads a Tessera server.
 #[derive(Parser)]
@@ -56,10 +68,23 @@ enum Command {
     Database(database::Options),
     /// Let users go through whole flows beside each other, and judge each answer.
     Flows(flows::Options),
+    /// Make clients and issue tokens on a server that runs.
+    Fill(fill::Options),
+    /// Load a server at one rate.
+    Run(engine::command::RunOptions),
+    /// Raise the rate until the objective breaks.
+    Sweep(engine::command::SweepOptions),
+    /// Serve what Tessera is compared with.
+    #[command(hide = true)]
+    Serve(serve::Options),
 }
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let command = match Arguments::parse().command {
+        // It has a runtime of its own, and ends by signals.
+        Command::Serve(options) => return verdict(serve::run(options).map(|()| true)),
+        command => command,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -82,6 +107,10 @@ async fn run(command: Command) -> ExitCode {
         Command::Abuse(options) => verdict(abuse::run(&options).await),
         Command::Database(options) => verdict(database::run(&options).await),
         Command::Flows(options) => verdict(flows::run(&options).await),
+        Command::Fill(options) => verdict(fill::run(&options).await),
+        Command::Run(options) => verdict(engine::command::run(&options).await),
+        Command::Sweep(options) => verdict(engine::command::sweep(&options).await),
+        Command::Serve(_) => ExitCode::SUCCESS,
     }
 }
 

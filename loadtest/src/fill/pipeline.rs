@@ -5,10 +5,11 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time;
 
@@ -28,8 +29,8 @@ pub(crate) trait Work {
 /// Where to and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// The server, `host:port`.
-    pub(crate) server: String,
+    /// The server.
+    pub(crate) server: SocketAddr,
     pub(crate) connections: usize,
     /// Requests in flight on one connection.
     pub(crate) depth: usize,
@@ -158,7 +159,7 @@ async fn one_connection(
     pending: &mut Vec<usize>,
     failures: &mut u32,
 ) -> Result<End, PipelineError> {
-    let mut stream = TcpStream::connect(&plan.server).await?;
+    let mut stream = TcpStream::connect(plan.server).await?;
     stream.set_nodelay(true)?;
     let mut out = Vec::new();
     let mut input = Vec::with_capacity(READ_BYTES);

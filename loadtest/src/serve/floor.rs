@@ -4,28 +4,23 @@
 use std::io;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use clap::Parser;
+use clap::Args;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use crate::serve::Listen;
 
-/// Answers every request with the same JSON body.
-#[derive(Parser)]
-struct Arguments {
-    /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:8079")]
-    listen: String,
-    /// HTTP worker threads.
-    #[arg(long, default_value_t = 1)]
-    workers: usize,
+/// What it answers, and where.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    listen: Listen,
     /// Bytes in the body of an answer; at least 10.
     #[arg(long, default_value_t = 200)]
     body_bytes: usize,
 }
 
-fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
-    let body = web::Bytes::from(canned_body(arguments.body_bytes));
+/// Serves until a signal ends it.
+pub(super) fn serve(options: &Options) -> io::Result<()> {
+    let body = web::Bytes::from(canned_body(options.body_bytes));
     let server = HttpServer::new(move || {
         let body = body.clone();
         // Takes the request's body: actix-web closes a connection whose request was not read to its end.
@@ -34,14 +29,30 @@ fn main() -> io::Result<()> {
             async move { answer }
         }))
     });
-    actix_web::rt::System::new()
-        .block_on(server.workers(arguments.workers).shutdown_timeout(1).bind(arguments.listen)?.run())
+    let Listen { listen, workers } = options.listen;
+    let server = server.workers(workers).shutdown_timeout(1).bind(listen)?;
+    actix_web::rt::System::new().block_on(server.run())
 }
 
 /// A JSON object of exactly `bytes` bytes: `{"pad":"…"}`.
 fn canned_body(bytes: usize) -> String {
-    const OPEN: &str = r#"{"pad":""#;
     const CLOSE: &str = r#""}"#;
     let pad = "x".repeat(bytes.saturating_sub(OPEN.len() + CLOSE.len()));
     format!("{OPEN}{pad}{CLOSE}")
+}
+
+const OPEN: &str = r#"{"pad":""#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canned_body_is_json_of_the_length_that_was_asked_for() {
+        for bytes in [10, 16, 200] {
+            let body = canned_body(bytes);
+            assert_eq!(body.len(), bytes);
+            assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok(), "{body}");
+        }
+    }
 }
