@@ -12,6 +12,7 @@
 //! | `crash` | `loadtest crash`: `kill -9` under load and during recovery, against an oracle |
 //! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
 //! | `database` | `loadtest database`: what PostgreSQL costs, and how it catches up after an outage |
+//! | `report` | the capacity report: `loadtest render` and `loadtest plan` |
 //!
 //! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
 //! for what it does not have.
@@ -26,6 +27,7 @@ mod database;
 mod machine;
 mod measured;
 mod projection;
+mod report;
 mod server;
 
 use std::fmt::Display;
@@ -50,6 +52,10 @@ enum Command {
     Abuse(abuse::Options),
     /// Measure what PostgreSQL costs callers, and how it catches up after an outage.
     Database(database::Options),
+    /// Show a saved capacity report again: as a page, on the terminal, as tables for a README.
+    Render(report::RenderOptions),
+    /// Say how many cores and how much memory and disk a demand needs, by a saved capacity report.
+    Plan(report::PlanOptions),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +81,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Crash(options) => verdict(crash::run(&options).await),
         Command::Abuse(options) => verdict(abuse::run(&options).await),
         Command::Database(options) => verdict(database::run(&options).await),
+        Command::Render(options) => verdict(report::render(&options)),
+        Command::Plan(options) => verdict(report::plan(&options)),
     }
 }
 
