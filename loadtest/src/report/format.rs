@@ -22,6 +22,7 @@ pub(super) fn whole_micros(value: u64) -> String {
 pub(super) fn seconds(value: f64) -> String {
     match value {
         value if !value.is_finite() => "–".to_owned(),
+        0.0 => "0 s".to_owned(),
         value if value < 0.1 => micros(value * 1e6),
         value if value < 120.0 => format!("{} s", three(value)),
         value if value < 7200.0 => format!("{} min", three(value / 60.0)),
@@ -132,6 +133,7 @@ mod tests {
         check(micros(850.4), "850 µs");
         check(micros(999.9), "1.00 ms");
         check(micros(1_204_000.0), "1.20 s");
+        check(seconds(0.0), "0 s");
         check(seconds(2.3), "2.30 s");
         check(seconds(5400.0), "90 min");
         check(count(7.0), "7");

@@ -182,33 +182,33 @@ fn series() -> Vec<Series> {
             scenario: INTROSPECT.into(),
             offered_per_second: 60_000.0,
             events: vec![event("snapshot", 8.0, 17.0)],
-            intervals: intervals(8, 17, 1.6),
+            intervals: intervals(60_000.0, 8, 17, 1.6),
         },
         Series {
             kind: SeriesKind::DatabaseOutage,
             scenario: ISSUE.into(),
             offered_per_second: 8_000.0,
             events: vec![event("PostgreSQL stopped", 6.0, 16.0), event("catching up", 16.0, 21.0)],
-            intervals: intervals(16, 21, 1.3),
+            intervals: intervals(8_000.0, 16, 21, 1.3),
         },
         Series {
             kind: SeriesKind::Expiry,
             scenario: INTROSPECT.into(),
             offered_per_second: 60_000.0,
             events: vec![event("200,000 tokens expire", 10.0, 13.0)],
-            intervals: intervals(10, 13, 2.4),
+            intervals: intervals(60_000.0, 10, 13, 2.4),
         },
     ]
 }
 
 /// Half a minute, in which all is slower for a while.
-fn intervals(begin: u32, end: u32, slower: f64) -> Vec<Interval> {
+fn intervals(rate: f64, begin: u32, end: u32, slower: f64) -> Vec<Interval> {
     let at = |second: u32| {
         let factor = if (begin..end).contains(&second) { slower } else { 1.0 };
         let jitter = f64::from(second * 7 % 5).mul_add(0.04, 1.0);
         Interval {
             at_seconds: f64::from(second),
-            answered_per_second: 60_000.0 / jitter.sqrt(),
+            answered_per_second: rate / jitter.sqrt(),
             errors: 0,
             latency: latency(180.0 * factor * jitter),
             server_cores: 0.64 * factor.sqrt(),

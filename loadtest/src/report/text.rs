@@ -40,7 +40,7 @@ pub(super) fn markdown(capacity: &Capacity) -> String {
     parts.extend(tables);
     let limited = figures::limited(capacity);
     let said = failures(capacity).into_iter().chain(limited).chain(capacity.notes.iter().cloned());
-    let said: Vec<String> = said.map(|line| format!("- {line}")).collect();
+    let said: Vec<String> = said.map(|line| format!("- {}", line.replace('<', "\\<"))).collect();
     parts.extend((!said.is_empty()).then(|| said.join("\n")));
     parts.join("\n\n") + "\n"
 }

@@ -118,7 +118,7 @@ fn derivation(plan: &Plan) -> Vec<Vec<String>> {
 /// A table whose formulas may be broken.
 fn formulas_table(rows: &[Vec<String>]) -> Markup {
     let header = ["", "formula", "with numbers", ""];
-    html! { div.formulas { (table("Each line may use those above it.", &header, rows)) } }
+    html! { div.formulas { (table(FORMULAS_CAPTION, &header, rows)) } }
 }
 
 /// A form that is only there where its script is.
@@ -153,13 +153,17 @@ fn field(name: &str, label: &str, value: f64) -> Markup {
 
 /// The measured figures and the formulas, then what evaluates them.
 fn script(coefficients: &Coefficients) -> String {
+    data(coefficients) + SCRIPT
+}
+
+fn data(coefficients: &Coefficients) -> String {
     let data = json!({
         "values": coefficients.values,
         "rates": coefficients.rates,
         "names": Kind::ALL.map(|kind| (kind.scenario(), kind.rate_name(), kind.demand_name())),
     });
     let formulas: Vec<String> = formulas().iter().map(formula).collect();
-    format!("const planner = {data};\nplanner.formulas = [\n{}\n];\n{SCRIPT}", formulas.join(",\n"))
+    format!("const planner = {data};\nplanner.formulas = [\n{}\n];\n", formulas.join(",\n"))
 }
 
 fn formula(formula: &Formula) -> String {
@@ -167,6 +171,9 @@ fn formula(formula: &Formula) -> String {
     let (name, title, unit) = (json!(name), json!(title), json!(unit.name()));
     format!("{{name: {name}, title: {title}, unit: {unit}, value: v => {}}}", expression.write(Notation::Script))
 }
+
+const FORMULAS_CAPTION: &str = "Each line may use those above it. In the numbers sizes are in bytes and times in seconds; k, M, G are thousands, \
+    millions and thousands of millions.";
 
 const SCRIPT: &str = include_str!("planner.js");
 
@@ -183,5 +190,27 @@ mod tests {
             assert!(script.contains(&formula.expression.write(Notation::Script)), "{}", formula.name);
         }
         assert!(!script.contains("</"));
+    }
+
+    #[test]
+    #[ignore = "needs node"]
+    fn the_script_gives_the_figures_that_the_program_gives() {
+        let coefficients = Coefficients::of(&sample::capacity()).unwrap();
+        for demand in examples().into_iter().take(3) {
+            let plan = plan(&coefficients, &demand).unwrap();
+            let mut values = coefficients.values.clone();
+            values.extend(demand.values());
+            values.extend(plan.rests_on.iter().map(|(kind, point)| (kind.rate_name(), point.rate_per_core)));
+            let evaluate = format!(
+                "{}const v = {};\nfor (const f of planner.formulas) {{ v[f.name] = f.value(v); console.log(v[f.name]); }}",
+                data(&coefficients),
+                json!(values)
+            );
+            let output = std::process::Command::new("node").args(["-e", &evaluate]).output().unwrap();
+            let found: Vec<f64> =
+                String::from_utf8(output.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+            let expected: Vec<f64> = plan.lines.iter().map(|line| line.value).collect();
+            assert_eq!(found, expected, "{demand}");
+        }
     }
 }

@@ -77,7 +77,7 @@ pub(super) enum PlanError {
     #[error("the report has no sweep of issue with durability {durability}")]
     NoDurability { durability: &'static str },
     #[error(
-        "a p99 of {wanted} was met at no measured rate of {scenario}: the lowest was {lowest}. Ask for more, or measure \
+        "a p99 of {wanted} was met at no measured rate of {scenario}: the lowest was {lowest}. Allow more, or measure \
          lower rates"
     )]
     Unreachable { scenario: &'static str, wanted: String, lowest: String },
@@ -221,7 +221,8 @@ impl Demand {
         }
     }
 
-    fn values(&self) -> [(&'static str, f64); 6] {
+    /// What is wanted, by the names in the formulas.
+    pub(super) fn values(&self) -> [(&'static str, f64); 6] {
         [
             ("R", self.introspections_per_second),
             ("I", self.issues_per_second),

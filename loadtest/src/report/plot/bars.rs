@@ -20,7 +20,12 @@ pub(in crate::report) fn bars(bars: &[Bar], y_label: &str, write: fn(f64) -> Str
         plot.with_colored_bar(bar.name.clone(), bar.value, bar.colour)
     });
     let plots: Vec<Plot> = vec![plot.into()];
-    let layout = layout(&plots, "", y_label).with_y_tick_format(ticks(write)).with_height(HEIGHT);
+    let most = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+    let most = if most > 0.0 { most } else { 1.0 };
+    let layout = layout(&plots, "", y_label)
+        .with_y_tick_format(ticks(write))
+        .with_y_axis_max(most * HEADROOM)
+        .with_height(HEIGHT);
     let places = (1_u32..).map(f64::from);
     let layout = bars.iter().zip(places).fold(layout, |layout, (bar, at)| {
         layout.with_annotation(TextAnnotation::new(write(bar.value), at, bar.value).with_color("currentColor"))
@@ -29,3 +34,5 @@ pub(in crate::report) fn bars(bars: &[Bar], y_label: &str, write: fn(f64) -> Str
 }
 
 const HEIGHT: f64 = 280.0;
+/// Room above the longest bar for its figure.
+const HEADROOM: f64 = 1.15;
