@@ -163,3 +163,39 @@ fn rate(text: &str) -> Result<f64, String> {
     let value: f64 = text.replace('_', "").parse().map_err(|_| "this is not a number".to_owned())?;
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err("this is not a rate".to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: PlanOptions,
+    }
+
+    #[test]
+    fn a_demand_is_read_from_arguments() {
+        let arguments = "plan --from r.json --introspect-rate 50_000 --issue-rate 1e3 --lifetime 30m --p99 2ms";
+        let demand = Arguments::try_parse_from(arguments.split(' ')).unwrap().options.demand();
+        assert_eq!((demand.introspections_per_second, demand.issues_per_second), (50_000.0, 1000.0));
+        assert_eq!((demand.lifetime_seconds, demand.p99_micros_max), (1800.0, 2000));
+        assert_eq!((demand.outage_seconds, demand.durability), (3600.0, Durability::Sync));
+        for wrong in ["-1", "inf", "many"] {
+            assert!(
+                Arguments::try_parse_from(["plan", "--from", "r", "--p99", "1ms", "--introspect-rate", wrong]).is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn a_saved_report_says_what_it_said_and_a_part_of_one_is_read_too() {
+        let saved = serde_json::to_string(&sample::capacity()).unwrap();
+        let read: Capacity = serde_json::from_str(&saved).unwrap();
+        assert_eq!(read.to_string(), sample::capacity().to_string());
+        let part: Capacity = serde_json::from_str(r#"{"version":"1","machine":{"cores":2}}"#).unwrap();
+        assert_eq!((part.version.as_str(), part.machine.cores, part.sweeps.len()), ("1", 2, 0));
+    }
+}

@@ -39,7 +39,8 @@ fn one(series: &Series, place: usize) -> Markup {
     }
 }
 
-const HEADER: [&str; 9] = ["", "intervals", "p50", "p90", "p99", "p99.9", "max", "errors", "resident, most"];
+const HEADER: [&str; 10] =
+    ["", "intervals", "p50", "p90", "p99", "p99.9", "max", "errors", "resident, most", "server cores, most"];
 
 fn rows(series: &Series) -> Vec<Vec<String>> {
     let is_inside = |event: &Event, at: &Interval| (event.begin_seconds..event.end_seconds).contains(&at.at_seconds);
@@ -69,8 +70,14 @@ fn row(name: String, intervals: &[&Interval]) -> Vec<String> {
     };
     let errors: u64 = intervals.iter().map(|at| at.errors).sum();
     let resident = intervals.iter().map(|at| at.resident_bytes).max().unwrap_or_default();
+    let cores = intervals.iter().map(|at| at.server_cores).fold(0.0, f64::max);
     let first = vec![name, intervals.len().to_string()];
-    [first, lines::latency(&worst).into(), vec![format::whole(errors), format::whole_bytes(resident)]].concat()
+    [
+        first,
+        lines::latency(&worst).into(),
+        vec![format::whole(errors), format::whole_bytes(resident), format::three(cores)],
+    ]
+    .concat()
 }
 
 const fn title(kind: SeriesKind) -> &'static str {

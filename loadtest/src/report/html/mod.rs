@@ -84,6 +84,8 @@ const STYLE: &str = include_str!("style.css");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measured::Latency;
+    use crate::report::model::Series;
     use crate::report::sample;
 
     #[test]
@@ -110,6 +112,31 @@ mod tests {
         check(Capacity { populations: whole.populations, ..Capacity::default() }, "tokens");
         check(Capacity { mixes: whole.mixes, ..Capacity::default() }, "mixes");
         check(Capacity { journal: whole.journal, ..Capacity::default() }, "disk");
+    }
+
+    #[test]
+    fn measurements_that_say_nothing_are_drawn_too() {
+        let mut capacity = sample::capacity();
+        for (place, sweep) in capacity.sweeps.iter_mut().enumerate() {
+            sweep.knee = None;
+            sweep.steps.truncate(place % 3);
+            for step in &mut sweep.steps {
+                step.answered_per_second = 0.0;
+                step.latency = Latency::default();
+                step.percentiles.truncate(place % 2);
+                step.cpu_micros_per_request = f64::NAN;
+            }
+        }
+        capacity.steady.clear();
+        capacity.mixes.truncate(1);
+        capacity.series.iter_mut().for_each(|series| series.intervals.truncate(1));
+        capacity
+            .series
+            .extend(capacity.series.first().cloned().map(|series| Series { intervals: Vec::new(), ..series }));
+        capacity.populations.truncate(1);
+        let page = render_html(&capacity);
+        assert!(page.contains("no rate met the objective"));
+        assert!(!page.contains("NaN") && !page.contains("inf"));
     }
 
     #[test]

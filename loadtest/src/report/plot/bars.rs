@@ -5,7 +5,7 @@ use kuva::render::annotations::TextAnnotation;
 use kuva::render::plots::Plot;
 use maud::Markup;
 
-use crate::report::plot::{Caption, draw, layout, ticks};
+use crate::report::plot::{Caption, draw, layout, ticks, too_little};
 
 /// One figure.
 pub(in crate::report) struct Bar {
@@ -16,6 +16,9 @@ pub(in crate::report) struct Bar {
 
 /// Bars from zero.
 pub(in crate::report) fn bars(bars: &[Bar], y_label: &str, write: fn(f64) -> String, caption: &Caption) -> Markup {
+    if bars.is_empty() || bars.iter().any(|bar| !bar.value.is_finite()) {
+        return too_little();
+    }
     let plot = bars.iter().fold(BarPlot::new().with_width(0.6), |plot, bar| {
         plot.with_colored_bar(bar.name.clone(), bar.value, bar.colour)
     });

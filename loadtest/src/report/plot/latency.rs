@@ -3,12 +3,12 @@
 use kuva::plot::{LineStyle, MarkerShape};
 use kuva::render::annotations::ReferenceLine;
 use kuva::render::layout::Layout;
-use kuva::render::plots::Plot;
 use maud::Markup;
 
 use crate::measured::{Latency, Step, Subject, Sweep};
 use crate::report::plot::{
-    Caption, Line, Look, count_tick, dotted, draw, lines_layout, micros_tick, nines, place, ticks,
+    Caption, Line, Look, count_tick, dotted, draw, is_drawable, lines_layout, micros_tick, nines, place, plots, ticks,
+    too_little,
 };
 use crate::report::{figures, format};
 
@@ -43,6 +43,9 @@ pub(in crate::report) fn by_percentile(steps: &[(Subject, &Step)], caption: &Cap
         points: step.percentiles.iter().filter_map(rarity).collect(),
     };
     let lines: Vec<Line> = steps.iter().map(line).collect();
+    if !is_drawable(&lines) {
+        return too_little();
+    }
     let plots = plots(&lines);
     let layout = lines_layout(&lines, None, &plots, "percentile", "latency")
         .with_log_scale()
@@ -57,6 +60,9 @@ fn rarity((percentile, micros): &(f64, u64)) -> Option<(f64, f64)> {
 }
 
 fn draw_by_rate(lines: &[Line], sweep: &Sweep, y_label: &str, caption: &Caption) -> Markup {
+    if !is_drawable(lines) {
+        return too_little();
+    }
     let plots = plots(lines);
     let objective = sweep.objective.p99_micros_max;
     let legend = format!("p99 ≤ {}", format::whole_micros(objective));
@@ -77,10 +83,6 @@ fn with_knee(layout: Layout, sweep: &Sweep) -> Layout {
         }
         None => layout,
     }
-}
-
-fn plots(lines: &[Line]) -> Vec<Plot> {
-    lines.iter().flat_map(Line::plots).collect()
 }
 
 fn points(sweep: &Sweep, of: fn(&Latency) -> u64) -> Vec<(f64, f64)> {

@@ -48,11 +48,12 @@ const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 340.0;
 /// Room to the left for the name of an axis whose ticks have units.
 const MARGIN: f64 = 14.0;
+const MARKERS_MAX: usize = 24;
 /// What a logarithmic axis shows of a zero.
 const LEAST_MICROS: f64 = 1.0;
 
 impl Line {
-    /// The line, and a marker on each point.
+    /// The line, and markers on its points; on some of them where there are many.
     fn plots(&self) -> [Plot; 2] {
         let Look { colour, dash, marker } = self.look.clone();
         let line = LinePlot::new()
@@ -61,7 +62,7 @@ impl Line {
             .with_stroke_width(2.0)
             .with_line_style(dash);
         let markers = ScatterPlot::new()
-            .with_data(self.points.clone())
+            .with_data(self.points.iter().copied().step_by(self.points.len().div_ceil(MARKERS_MAX).max(1)))
             .with_color(colour)
             .with_size(3.5)
             .with_marker(marker)
@@ -77,6 +78,22 @@ impl Line {
             dasharray: None,
         }
     }
+}
+
+/// Whether there is anything to see: two points that are not above each other.
+fn is_drawable(lines: &[Line]) -> bool {
+    let mut places = lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x);
+    let first = places.next();
+    places.any(|x| Some(x) != first)
+}
+
+fn plots(lines: &[Line]) -> Vec<Plot> {
+    lines.iter().flat_map(Line::plots).collect()
+}
+
+/// In the place of a plot.
+fn too_little() -> Markup {
+    html! { p { "Too little was measured for a plot." } }
 }
 
 /// A layout for lines of latency, with its axes named.

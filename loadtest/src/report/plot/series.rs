@@ -3,13 +3,15 @@
 use kuva::plot::{LineStyle, MarkerShape};
 use kuva::render::annotations::{ReferenceLine, ShadedRegion};
 use kuva::render::layout::Layout;
-use kuva::render::plots::Plot;
 use maud::Markup;
 
 use crate::measured::{Interval, Latency};
 use crate::report::model::Series;
 use crate::report::plot::latency::percentiles;
-use crate::report::plot::{Caption, Line, Look, count_tick, dotted, draw, lines_layout, micros_tick, place, ticks};
+use crate::report::plot::{
+    Caption, Line, Look, count_tick, dotted, draw, is_drawable, lines_layout, micros_tick, place, plots, ticks,
+    too_little,
+};
 
 /// Room above the lines for the names of events: on a linear axis and on a logarithmic one.
 const HEADROOM: f64 = 1.25;
@@ -25,6 +27,9 @@ pub(in crate::report) fn latency_over_time(series: &Series, caption: &Caption) -
         points: series.intervals.iter().map(|at| (at.at_seconds, place(of(&at.latency)))).collect(),
     };
     let lines: Vec<Line> = percentiles().into_iter().filter(|(name, ..)| *name != "p90").map(line).collect();
+    if !is_drawable(&lines) {
+        return too_little();
+    }
     let plots = plots(&lines);
     let most = lines.iter().flat_map(|line| &line.points).map(|(_, micros)| *micros).fold(10.0, f64::max);
     let layout = lines_layout(&lines, None, &plots, "seconds", "latency")
@@ -42,6 +47,9 @@ pub(in crate::report) fn rate_over_time(series: &Series, caption: &Caption) -> M
         look: Look { colour: "var(--tessera)", dash: LineStyle::Solid, marker: MarkerShape::Circle },
         points: series.intervals.iter().map(point).collect(),
     }];
+    if !is_drawable(&lines) {
+        return too_little();
+    }
     let plots = plots(&lines);
     let most = series.intervals.iter().map(|at| at.answered_per_second).fold(series.offered_per_second, f64::max);
     let layout = lines_layout(&lines, Some("asked for".into()), &plots, "seconds", "answered a second")
@@ -61,8 +69,4 @@ fn with_events(layout: Layout, series: &Series) -> Layout {
         let line = dotted(ReferenceLine::vertical(begin)).with_label(event.name.clone());
         layout.with_shaded_region(shade).with_reference_line(line)
     })
-}
-
-fn plots(lines: &[Line]) -> Vec<Plot> {
-    lines.iter().flat_map(Line::plots).collect()
 }
