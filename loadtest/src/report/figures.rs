@@ -7,7 +7,7 @@ use crate::report::model::{Capacity, Population, Steady};
 pub(super) const INTROSPECT: &str = "introspect";
 pub(super) const ISSUE: &str = "issue";
 pub(super) const REVOKE: &str = "revoke";
-pub(super) const BATCH: &str = "batch";
+pub(super) const BATCH: &str = "introspect-batch";
 
 /// Percentiles are compared, and machines planned, at this share of the knee.
 pub(super) const SHARE: f64 = 0.7;

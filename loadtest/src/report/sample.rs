@@ -1,5 +1,7 @@
 //! A capacity with the shapes that a real one has, for tests and for looking at the page.
 
+use serde_json::json;
+
 use crate::measured::{Durability, Interval, Latency, Limit, Objective, Step, Subject, Sweep};
 use crate::report::figures::{BATCH, INTROSPECT, ISSUE, REVOKE};
 use crate::report::model::{
@@ -99,26 +101,28 @@ fn percentile(median_micros: f64, percentile: f64) -> u64 {
     whole(median_micros * (0.6 + nines.powf(1.35)))
 }
 
-/// A step of a server that answers `most` a second, and takes `cpu` for each.
+/// A step of a server that answers `most` a second, and takes `cpu` for each. By way of JSON: what has a default may lack.
 fn step(rate: f64, most: f64, cpu: f64, wait: f64) -> Step {
     let load = (rate / most).min(1.2);
     let queue = if load < 0.97 { 1.0 / (1.0 - load) } else { 60.0 * load };
     let median = wait.mul_add(120.0, 30.0 * queue);
-    Step {
-        offered_per_second: rate,
-        answered_per_second: rate.min(most),
-        seconds: 3.0,
-        errors: if load > 1.0 { 180 } else { 0 },
-        latency: latency(median),
-        percentiles: PERCENTILES.iter().map(|at| (*at, percentile(median, *at))).collect(),
-        cpu_micros_per_request: cpu,
-        server_cores: (cpu * rate / 1e6).min(1.0),
-        helper_cores: 0.0,
-        generator_busy: 0.8 * load,
-        generator_late_micros: 40,
-        resident_bytes: 90 << 20,
-        sync_micros: (wait > 1.0).then_some(430.0),
-    }
+    let percentiles: Vec<(f64, u64)> = PERCENTILES.iter().map(|at| (*at, percentile(median, *at))).collect();
+    let step = json!({
+        "offered_per_second": rate,
+        "answered_per_second": rate.min(most),
+        "seconds": 3.0,
+        "errors": if load > 1.0 { 180 } else { 0 },
+        "latency": latency(median),
+        "percentiles": percentiles,
+        "cpu_micros_per_request": cpu,
+        "server_cores": (cpu * rate / 1e6).min(1.0),
+        "helper_cores": 0.0,
+        "generator_busy": 0.8 * load,
+        "generator_late_micros": 40,
+        "resident_bytes": 90 << 20,
+        "sync_micros": (wait > 1.0).then_some(430.0),
+    });
+    serde_json::from_value(step).unwrap()
 }
 
 fn sweep(subject: Subject, scenario: &str, durability: Durability, most: f64, cpu: f64, wait: f64) -> Sweep {
