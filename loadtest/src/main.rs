@@ -20,6 +20,7 @@
 //! `flows` is a closed loop: its users wait for their answers, so a slow server is asked less. It is for the correctness of
 //! whole flows under concurrency and for finding regressions in them. `run` and `sweep` send at a rate that waits for nobody;
 //! they are for latency.
+//! | `report` | the capacity report: `loadtest render` and `loadtest plan` |
 //!
 //! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
 //! for what it does not have.
@@ -38,6 +39,7 @@ mod machine;
 mod measured;
 mod projection;
 mod serve;
+mod report;
 mod server;
 
 use std::fmt::Display;
@@ -77,6 +79,10 @@ enum Command {
     /// Serve what Tessera is compared with.
     #[command(hide = true)]
     Serve(serve::Options),
+    /// Show a saved capacity report again: as a page, on the terminal, as tables for a README.
+    Render(report::RenderOptions),
+    /// Say how many cores and how much memory and disk a demand needs, by a saved capacity report.
+    Plan(report::PlanOptions),
 }
 
 fn main() -> ExitCode {
@@ -111,6 +117,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Run(options) => verdict(engine::command::run(&options).await),
         Command::Sweep(options) => verdict(engine::command::sweep(&options).await),
         Command::Serve(_) => ExitCode::SUCCESS,
+        Command::Render(options) => verdict(report::render(&options)),
+        Command::Plan(options) => verdict(report::plan(&options)),
     }
 }
 
