@@ -1,0 +1,181 @@
+//! The table of a shard: what one change and one look-up cost at 10⁴, 10⁶ and 10⁷ tokens, and how long the longest single
+//! stall is while the table grows.
+
+#![expect(clippy::print_stdout, reason = "criterion has no place for bytes per token")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use rustix::time::{ClockId, clock_gettime};
+use tessera::clock::Clock;
+use tessera::token::access_token::Partition;
+use tessera::token::state::{NewToken, ShardState};
+
+use crate::clients::{Clients, LATER, NOW};
+use crate::digests::digest;
+use crate::random::random;
+use crate::scale::scaled;
+
+#[path = "fixtures/clients.rs"]
+mod clients;
+#[path = "fixtures/digests.rs"]
+mod digests;
+#[path = "fixtures/measure.rs"]
+mod measure;
+#[path = "fixtures/random.rs"]
+mod random;
+#[path = "fixtures/scale.rs"]
+mod scale;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+criterion_group! {
+    name = benches;
+    config = measure::criterion();
+    targets = by_size, growth
+}
+criterion_main!(benches);
+
+const SIZES: [u64; 3] = [10_000, 1_000_000, 10_000_000];
+/// Tokens that come and go between two readings of the clock.
+const CHURN: u64 = 1_000;
+
+fn by_size(criterion: &mut Criterion) {
+    for tokens in SIZES.map(scaled) {
+        let mut table = None;
+        let mut group = criterion.benchmark_group("table");
+        group.throughput(Throughput::Elements(1));
+        let name = |what: &str| BenchmarkId::new(what, format!("{tokens}_tokens"));
+        group.bench_function(name("find_hit"), |bencher| {
+            let reader = table.get_or_insert_with(|| Table::filled(tokens)).state.reader();
+            let mut numbers = (0..).map(|number| random(number) % tokens);
+            bencher.iter(|| reader.find(digest(numbers.next().unwrap_or_default())).map(|found| found.is_some()));
+        });
+        group.bench_function(name("find_miss"), |bencher| {
+            let reader = table.get_or_insert_with(|| Table::filled(tokens)).state.reader();
+            let mut numbers = ABSENT..;
+            bencher.iter(|| reader.find(digest(numbers.next().unwrap_or_default())).map(|found| found.is_some()));
+        });
+        group.bench_function(name("apply"), |bencher| {
+            let table = table.get_or_insert_with(|| Table::filled(tokens));
+            bencher.iter_custom(|iterations| table.churn(iterations).applied);
+        });
+        group.bench_function(name("expire"), |bencher| {
+            let table = table.get_or_insert_with(|| Table::filled(tokens));
+            bencher.iter_custom(|iterations| table.churn(iterations).expired);
+        });
+    }
+}
+
+/// The figure is not the time of a fill but the longest that one token of it took, in CPU time: what other programs of the
+/// machine do meanwhile does not count.
+fn growth(criterion: &mut Criterion) {
+    let tokens = scaled(1_000_000);
+    let mut group = criterion.benchmark_group("table");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.bench_function(BenchmarkId::new("longest_stall_of_a_fill", format!("{tokens}_tokens")), |bencher| {
+        bencher.iter_custom(|iterations| (0..iterations).map(|_| longest_stall(tokens)).sum());
+    });
+    group.finish();
+    for tokens in SIZES.map(scaled) {
+        print_memory(tokens);
+    }
+}
+
+struct Table {
+    state: ShardState,
+    clients: Clients,
+    /// The number of the next token that comes and goes.
+    next: u64,
+    clock: Clock,
+}
+
+/// Numbers from here on are of no token.
+const ABSENT: u64 = 1 << 48;
+/// Numbers from here on are of tokens that come and go.
+const PASSING: u64 = 1 << 47;
+/// When those expire: long before all others.
+const SOON: u32 = NOW + 60;
+/// When those have expired, and the others have not.
+const AFTER: u32 = NOW + 600;
+
+/// How long some tokens took to come, and to go.
+struct Churned {
+    applied: Duration,
+    expired: Duration,
+}
+
+impl Table {
+    fn empty() -> Self {
+        let state = ShardState::new(Arc::from("https://as.example"));
+        Self { state, clients: Clients::new(), next: PASSING, clock: Clock::system() }
+    }
+
+    fn filled(tokens: u64) -> Self {
+        let mut table = Self::empty();
+        (0..tokens).for_each(|number| table.issue(number, LATER));
+        table
+    }
+
+    fn issue(&mut self, number: u64, expires_at: u32) {
+        let token = NewToken { digest: digest(number), partition: Partition(0), issued_at: NOW, expires_at };
+        self.state.issue(&token, self.clients.terms_of(number), &self.clients.in_force);
+    }
+
+    /// As many tokens come and go, some at a time, so that the table stays as large as it is.
+    fn churn(&mut self, tokens: u64) -> Churned {
+        let mut churned = Churned { applied: Duration::ZERO, expired: Duration::ZERO };
+        let end = self.next + tokens;
+        while self.next < end {
+            let started = self.clock.monotonic();
+            let passing = self.next..end.min(self.next + CHURN);
+            self.next = passing.end;
+            passing.for_each(|number| self.issue(number, SOON));
+            let issued = self.clock.monotonic();
+            while self.state.expire(AFTER) {}
+            churned.applied += issued.saturating_sub(started);
+            churned.expired += self.clock.monotonic().saturating_sub(issued);
+        }
+        churned
+    }
+}
+
+fn longest_stall(tokens: u64) -> Duration {
+    let mut table = Table::empty();
+    let mut longest = Duration::ZERO;
+    for number in 0..tokens {
+        let started = cpu_time();
+        table.issue(number, LATER);
+        longest = longest.max(cpu_time().saturating_sub(started));
+    }
+    longest
+}
+
+/// What a table of that size takes, and the longest stall while it was filled.
+fn print_memory(tokens: u64) {
+    let before = resident_bytes();
+    let table = black_box(Table::filled(tokens));
+    let bytes = resident_bytes().saturating_sub(before);
+    drop(table);
+    let stall = longest_stall(tokens);
+    println!("table/{tokens}_tokens: {} bytes per token, longest stall of a fill {stall:?}", bytes / tokens);
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// What this process has in memory. Linux alone says so.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    pages * PAGE_BYTES
+}
+
+const PAGE_BYTES: u64 = 4096;
