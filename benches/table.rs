@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use rustix::time::{ClockId, clock_gettime};
+use tessera::client::registry::Generation;
 use tessera::clock::Clock;
 use tessera::token::access_token::Partition;
 use tessera::token::state::{NewToken, ShardState};
@@ -88,6 +89,8 @@ fn growth(criterion: &mut Criterion) {
 struct Table {
     state: ShardState,
     clients: Clients,
+    /// No client is ever deleted.
+    in_force: Arc<Generation>,
     /// The number of the next token that comes and goes.
     next: u64,
     clock: Clock,
@@ -111,7 +114,7 @@ struct Churned {
 impl Table {
     fn empty() -> Self {
         let state = ShardState::new(Arc::from("https://as.example"));
-        Self { state, clients: Clients::new(), next: PASSING, clock: Clock::system() }
+        Self { state, clients: Clients::new(), in_force: Arc::default(), next: PASSING, clock: Clock::system() }
     }
 
     fn filled(tokens: u64) -> Self {
@@ -122,7 +125,7 @@ impl Table {
 
     fn issue(&mut self, number: u64, expires_at: u32) {
         let token = NewToken { digest: digest(number), partition: Partition(0), issued_at: NOW, expires_at };
-        self.state.issue(&token, self.clients.terms_of(number), &self.clients.in_force);
+        self.state.issue(&token, self.clients.terms_of(number), &self.in_force);
     }
 
     /// As many tokens come and go, some at a time, so that the table stays as large as it is.
