@@ -8,6 +8,10 @@ use tessera::shard::Router;
 use tessera::token::access_token::{RoutingId, TokenReference};
 use tessera::token::digest::TokenDigest;
 
+use crate::cpu_time::CpuTime;
+
+#[path = "fixtures/cpu_time.rs"]
+mod cpu_time;
 #[path = "fixtures/measure.rs"]
 mod measure;
 #[path = "fixtures/random.rs"]
@@ -17,12 +21,12 @@ mod texts;
 
 criterion_group! {
     name = benches;
-    config = measure::criterion();
+    config = measure::criterion().with_measurement(CpuTime);
     targets = tokens, secrets, blocks
 }
 criterion_main!(benches);
 
-fn tokens(criterion: &mut Criterion) {
+fn tokens(criterion: &mut Criterion<CpuTime>) {
     let text = texts::text(0);
     let mut group = criterion.benchmark_group("digests");
     group.throughput(Throughput::Bytes(text.len() as u64));
@@ -35,7 +39,7 @@ fn tokens(criterion: &mut Criterion) {
     });
 }
 
-fn secrets(criterion: &mut Criterion) {
+fn secrets(criterion: &mut Criterion<CpuTime>) {
     let secret = "s".repeat(43);
     let digest = SecretDigest::of(&secret);
     let mut group = criterion.benchmark_group("digests");
@@ -49,7 +53,7 @@ fn secrets(criterion: &mut Criterion) {
 }
 
 /// What seals a block of the journal, by its length.
-fn blocks(criterion: &mut Criterion) {
+fn blocks(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("digests");
     for bytes in [256, 4 << 10, 64 << 10, 1 << 20] {
         let block = vec![7_u8; bytes];

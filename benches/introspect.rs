@@ -4,6 +4,8 @@
 //! that owns the table, and the two concurrent maps that one would take instead of a table of one's own. All of them digest
 //! the text, look the token up, see whether it is active, and read what an answer would be made of.
 //!
+//! A mailbox is timed by the clock, for two threads take part; the others in CPU time.
+//!
 //! No text comes twice before all have come, so that a look-up finds its slot as cold as it is.
 
 use std::cell::Cell;
@@ -24,12 +26,15 @@ use tessera::token::access_token::TokenReference;
 use tessera::token::digest::TokenDigest;
 
 use crate::clients::{LATER, NOW};
+use crate::cpu_time::CpuTime;
 use crate::scale::scaled;
 use crate::shards::{Fate, Shelf};
 use crate::texts::text;
 
 #[path = "fixtures/clients.rs"]
 mod clients;
+#[path = "fixtures/cpu_time.rs"]
+mod cpu_time;
 #[path = "fixtures/measure.rs"]
 mod measure;
 #[path = "fixtures/random.rs"]
@@ -46,7 +51,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 criterion_group! {
     name = benches;
-    config = measure::criterion();
+    config = measure::criterion().with_measurement(CpuTime);
     targets = introspect
 }
 criterion_main!(benches);
@@ -57,7 +62,7 @@ const OTHERS: u64 = 250_000;
 /// Questions that wait for the actor at once.
 const IN_FLIGHT: usize = 256;
 
-fn introspect(criterion: &mut Criterion) {
+fn introspect(criterion: &mut Criterion<CpuTime>) {
     let live = scaled(LIVE);
     let name = |way: &str| BenchmarkId::new(way, format!("{live}_live_tokens"));
     let system = actix_rt::System::new();

@@ -10,6 +10,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tessera::benching::{authenticate, parse_batch, parse_form, read_basic};
 use tessera::client::registry::ClientRegistry;
 
+use crate::cpu_time::CpuTime;
+
+#[path = "fixtures/cpu_time.rs"]
+mod cpu_time;
 #[path = "fixtures/measure.rs"]
 mod measure;
 #[path = "fixtures/random.rs"]
@@ -24,12 +28,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 criterion_group! {
     name = benches;
-    config = measure::criterion();
+    config = measure::criterion().with_measurement(CpuTime);
     targets = forms, credentials, batches
 }
 criterion_main!(benches);
 
-fn forms(criterion: &mut Criterion) {
+fn forms(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("parsing");
     let token = texts::text(0);
     let bodies = [
@@ -54,7 +58,7 @@ fn naive_token_bytes(body: &[u8]) -> Option<usize> {
     pairs.iter().find(|(name, _)| name == "token").map(|(_, value)| value.len())
 }
 
-fn credentials(criterion: &mut Criterion) {
+fn credentials(criterion: &mut Criterion<CpuTime>) {
     let clients = registry::with_client("app", SECRET);
     let field = format!("Basic {}", STANDARD.encode(format!("app:{SECRET}")));
     let mut group = criterion.benchmark_group("parsing");
@@ -77,7 +81,7 @@ fn with_field(field: &str) -> HeaderMap {
 }
 
 fn authentication(
-    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    group: &mut criterion::BenchmarkGroup<'_, CpuTime>,
     name: &str,
     clients: &Arc<ClientRegistry>,
     headers: &HeaderMap,
@@ -88,7 +92,7 @@ fn authentication(
     });
 }
 
-fn batches(criterion: &mut Criterion) {
+fn batches(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("parsing");
     for tokens in [1, 10, 1_000] {
         let texts: Vec<String> = (0..tokens).map(texts::text).collect();

@@ -8,19 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use rustix::time::{ClockId, clock_gettime};
 use tessera::client::registry::Generation;
-use tessera::clock::Clock;
 use tessera::token::access_token::Partition;
 use tessera::token::state::{NewToken, ShardState};
 
 use crate::clients::{Clients, LATER, NOW};
+use crate::cpu_time::{CpuTime, cpu_time};
 use crate::digests::digest;
 use crate::random::random;
 use crate::scale::scaled;
 
 #[path = "fixtures/clients.rs"]
 mod clients;
+#[path = "fixtures/cpu_time.rs"]
+mod cpu_time;
 #[path = "fixtures/digests.rs"]
 mod digests;
 #[path = "fixtures/measure.rs"]
@@ -35,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 criterion_group! {
     name = benches;
-    config = measure::criterion();
+    config = measure::criterion().with_measurement(CpuTime);
     targets = by_size, growth
 }
 criterion_main!(benches);
@@ -44,7 +45,7 @@ const SIZES: [u64; 3] = [10_000, 1_000_000, 10_000_000];
 /// Tokens that come and go between two readings of the clock.
 const CHURN: u64 = 1_000;
 
-fn by_size(criterion: &mut Criterion) {
+fn by_size(criterion: &mut Criterion<CpuTime>) {
     for tokens in SIZES.map(scaled) {
         let mut table = None;
         let mut group = criterion.benchmark_group("table");
@@ -71,9 +72,8 @@ fn by_size(criterion: &mut Criterion) {
     }
 }
 
-/// The figure is not the time of a fill but the longest that one token of it took, in CPU time: what other programs of the
-/// machine do meanwhile does not count.
-fn growth(criterion: &mut Criterion) {
+/// The figure is not the time of a fill but the longest that one token of it took.
+fn growth(criterion: &mut Criterion<CpuTime>) {
     let tokens = scaled(1_000_000);
     let mut group = criterion.benchmark_group("table");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
@@ -93,7 +93,6 @@ struct Table {
     in_force: Arc<Generation>,
     /// The number of the next token that comes and goes.
     next: u64,
-    clock: Clock,
 }
 
 /// Numbers from here on are of no token.
@@ -114,7 +113,7 @@ struct Churned {
 impl Table {
     fn empty() -> Self {
         let state = ShardState::new(Arc::from("https://as.example"));
-        Self { state, clients: Clients::new(), in_force: Arc::default(), next: PASSING, clock: Clock::system() }
+        Self { state, clients: Clients::new(), in_force: Arc::default(), next: PASSING }
     }
 
     fn filled(tokens: u64) -> Self {
@@ -133,14 +132,14 @@ impl Table {
         let mut churned = Churned { applied: Duration::ZERO, expired: Duration::ZERO };
         let end = self.next + tokens;
         while self.next < end {
-            let started = self.clock.monotonic();
+            let started = cpu_time();
             let passing = self.next..end.min(self.next + CHURN);
             self.next = passing.end;
             passing.for_each(|number| self.issue(number, SOON));
-            let issued = self.clock.monotonic();
+            let issued = cpu_time();
             while self.state.expire(AFTER) {}
             churned.applied += issued.saturating_sub(started);
-            churned.expired += self.clock.monotonic().saturating_sub(issued);
+            churned.expired += cpu_time().saturating_sub(issued);
         }
         churned
     }
@@ -165,13 +164,6 @@ fn print_memory(tokens: u64) {
     drop(table);
     let stall = longest_stall(tokens);
     println!("table/{tokens}_tokens: {} bytes per token, longest stall of a fill {stall:?}", bytes / tokens);
-}
-
-/// CPU time of this thread.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// What this process has in memory. Linux alone says so.
