@@ -8,8 +8,10 @@ use tessera::shard::Router;
 use tessera::token::access_token::{RoutingId, TokenReference};
 use tessera::token::digest::TokenDigest;
 
-use crate::cpu_time::CpuTime;
+use crate::cpu_measurement::CpuTime;
 
+#[path = "fixtures/cpu_measurement.rs"]
+mod cpu_measurement;
 #[path = "fixtures/cpu_time.rs"]
 mod cpu_time;
 #[path = "fixtures/measure.rs"]

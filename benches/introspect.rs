@@ -26,13 +26,15 @@ use tessera::token::access_token::TokenReference;
 use tessera::token::digest::TokenDigest;
 
 use crate::clients::{LATER, NOW};
-use crate::cpu_time::CpuTime;
+use crate::cpu_measurement::CpuTime;
 use crate::scale::scaled;
 use crate::shards::{Fate, Shelf};
 use crate::texts::text;
 
 #[path = "fixtures/clients.rs"]
 mod clients;
+#[path = "fixtures/cpu_measurement.rs"]
+mod cpu_measurement;
 #[path = "fixtures/cpu_time.rs"]
 mod cpu_time;
 #[path = "fixtures/measure.rs"]

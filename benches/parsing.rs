@@ -10,8 +10,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tessera::benching::{authenticate, parse_batch, parse_form, read_basic};
 use tessera::client::registry::ClientRegistry;
 
-use crate::cpu_time::CpuTime;
+use crate::cpu_measurement::CpuTime;
 
+#[path = "fixtures/cpu_measurement.rs"]
+mod cpu_measurement;
 #[path = "fixtures/cpu_time.rs"]
 mod cpu_time;
 #[path = "fixtures/measure.rs"]

@@ -1,25 +1,24 @@
-//! The table of a shard: what one change and one look-up cost at 10⁴, 10⁶ and 10⁷ tokens, and how long the longest single
-//! stall is while the table grows.
+//! The table of a shard: what one change and one look-up cost at 10⁴, 10⁶ and 10⁷ tokens.
 
-#![expect(clippy::print_stdout, reason = "criterion has no place for bytes per token")]
-
-use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tessera::client::registry::Generation;
 use tessera::token::access_token::Partition;
 use tessera::token::state::{NewToken, ShardState};
 
 use crate::clients::{Clients, LATER, NOW};
-use crate::cpu_time::{CpuTime, cpu_time};
+use crate::cpu_measurement::CpuTime;
+use crate::cpu_time::cpu_time;
 use crate::digests::digest;
 use crate::random::random;
 use crate::scale::scaled;
 
 #[path = "fixtures/clients.rs"]
 mod clients;
+#[path = "fixtures/cpu_measurement.rs"]
+mod cpu_measurement;
 #[path = "fixtures/cpu_time.rs"]
 mod cpu_time;
 #[path = "fixtures/digests.rs"]
@@ -37,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 criterion_group! {
     name = benches;
     config = measure::criterion().with_measurement(CpuTime);
-    targets = by_size, growth
+    targets = by_size
 }
 criterion_main!(benches);
 
@@ -69,20 +68,6 @@ fn by_size(criterion: &mut Criterion<CpuTime>) {
             let table = table.get_or_insert_with(|| Table::filled(tokens));
             bencher.iter_custom(|iterations| table.churn(iterations).expired);
         });
-    }
-}
-
-/// The figure is not the time of a fill but the longest that one token of it took.
-fn growth(criterion: &mut Criterion<CpuTime>) {
-    let tokens = scaled(1_000_000);
-    let mut group = criterion.benchmark_group("table");
-    group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    group.bench_function(BenchmarkId::new("longest_stall_of_a_fill", format!("{tokens}_tokens")), |bencher| {
-        bencher.iter_custom(|iterations| (0..iterations).map(|_| longest_stall(tokens)).sum());
-    });
-    group.finish();
-    for tokens in SIZES.map(scaled) {
-        print_memory(tokens);
     }
 }
 
@@ -144,33 +129,3 @@ impl Table {
         churned
     }
 }
-
-fn longest_stall(tokens: u64) -> Duration {
-    let mut table = Table::empty();
-    let mut longest = Duration::ZERO;
-    for number in 0..tokens {
-        let started = cpu_time();
-        table.issue(number, LATER);
-        longest = longest.max(cpu_time().saturating_sub(started));
-    }
-    longest
-}
-
-/// What a table of that size takes, and the longest stall while it was filled.
-fn print_memory(tokens: u64) {
-    let before = resident_bytes();
-    let table = black_box(Table::filled(tokens));
-    let bytes = resident_bytes().saturating_sub(before);
-    drop(table);
-    let stall = longest_stall(tokens);
-    println!("table/{tokens}_tokens: {} bytes per token, longest stall of a fill {stall:?}", bytes / tokens);
-}
-
-/// What this process has in memory. Linux alone says so.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
-    pages * PAGE_BYTES
-}
-
-const PAGE_BYTES: u64 = 4096;
