@@ -50,6 +50,7 @@ fn main() {
                 "bytes_per_token": bytes / tokens,
                 "longest_stall_us": micros(stalls.longest),
                 "longest_stall_in_every_fill_us": micros(stalls.longest_in_every_fill),
+                "longest_stall_in_every_fill_at_token": stalls.token,
             })
         );
     }
@@ -76,6 +77,8 @@ struct Stalls {
     longest: Duration,
     /// The longest at one token that no fill was without.
     longest_in_every_fill: Duration,
+    /// At which token that was.
+    token: u64,
 }
 
 impl Stalls {
@@ -92,7 +95,8 @@ impl Stalls {
                 *shortest = stall.min(*shortest);
             }
         }
-        Self { longest, longest_in_every_fill: shortest.into_iter().max().unwrap_or_default() }
+        let (longest_in_every_fill, token) = shortest.into_iter().zip(0..).max().unwrap_or_default();
+        Self { longest, longest_in_every_fill, token }
     }
 }
 
