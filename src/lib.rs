@@ -20,6 +20,7 @@
 //! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal`, `config` and `postgres` | disk on a request's path |
 //! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `token` `signing` `postgres` | the server's state |
 //! | [`server`] | the composition root | everything | |
+//! | `benching` | single steps for the benches to measure; in no build but that with the feature `bench` | everything | |
 //! | `fuzzing` | what holds for any bytes; in no build but those of tests and fuzzers | everything | |
 //!
 //! Anyone may import `telemetry`. `tests/it/architecture.rs` holds this table against the code.
@@ -66,6 +67,9 @@
 //! [`shard::actor`], then [`journal`], whose page draws the file format byte by byte. A start: [`server::Server::start`]. What
 //! proves it all: `src/shard/tests/simulation.rs`.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod benching;
 pub mod client;
 pub mod clock;
 pub mod command;

@@ -32,14 +32,14 @@ mod client;
 mod cluster;
 mod crash;
 mod database;
-mod flows;
 mod engine;
 mod fill;
+mod flows;
 mod machine;
 mod measured;
 mod projection;
-mod serve;
 mod report;
+mod serve;
 mod server;
 
 use std::fmt::Display;

@@ -65,12 +65,15 @@ const BUFFER_BYTES_KEPT: usize = 512 * 1024;
 const GATHERED_BYTES: usize = 16 * 1024;
 
 impl FastPath {
-    /// For a worker, until `stopping` ends. Call it on the worker's own thread.
-    pub(super) fn new(worker: Data<Worker>, limits: Limits, stopping: impl Future<Output = ()> + 'static) -> Self {
-        let connections = Rc::new(Connections::default());
-        spawn(stop(Rc::clone(&connections), stopping));
-        spawn(watch(Rc::downgrade(&connections), Data::clone(&worker)));
-        Self { worker, limits, buffers: RefCell::default(), head: RefCell::default(), connections }
+    /// For a worker.
+    pub(super) fn new(worker: Data<Worker>, limits: Limits) -> Self {
+        Self { worker, limits, buffers: RefCell::default(), head: RefCell::default(), connections: Rc::default() }
+    }
+
+    /// Looks after the connections until `stopping` ends, and then lets them end. Call it once, on the worker's own thread.
+    pub(super) fn watch(&self, stopping: impl Future<Output = ()> + 'static) {
+        spawn(stop(Rc::clone(&self.connections), stopping));
+        spawn(watch(Rc::downgrade(&self.connections), Data::clone(&self.worker)));
     }
 
     /// Answers the requests of a connection, as long as they are usual.
@@ -98,7 +101,7 @@ impl FastPath {
     }
 
     /// Appends the answer to a request. Says when it was made, and whether it is the connection's last.
-    async fn answer(&self, request: &Posted<'_>, answers: &mut Vec<u8>) -> Answered {
+    pub(super) async fn answer(&self, request: &Posted<'_>, answers: &mut Vec<u8>) -> Answered {
         let started = self.clock().monotonic();
         let now = self.clock().at(started);
         let begin = answers.len();
@@ -139,7 +142,7 @@ impl FastPath {
 }
 
 #[derive(Clone, Copy)]
-struct Answered {
+pub(super) struct Answered {
     at: Duration,
     is_last: bool,
 }
@@ -539,7 +542,8 @@ mod tests {
         let clock = Arc::new(Clock::on(Box::new(time.clone())));
         let gate = Gate::new(clock, Arc::new(StartProgress::default()), Duration::from_millis(10), Duration::MAX);
         let worker = Worker { gate: Arc::new(gate), metrics: HttpMetrics::default().worker() };
-        let path = Rc::new(FastPath::new(Data::new(worker), LIMITS, stopping));
+        let path = Rc::new(FastPath::new(Data::new(worker), LIMITS));
+        path.watch(stopping);
         let (client, stream) = duplex(1 << 20);
         let serving = Rc::clone(&path);
         Scene { time, path, client, served: spawn(async move { serving.serve(stream).await }) }

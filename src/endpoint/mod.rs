@@ -4,6 +4,8 @@
 //! comes back as a `Rejection`, which `reject.rs` alone turns into a status.
 
 mod admin;
+#[cfg(feature = "bench")]
+pub(crate) mod benching;
 mod client_authentication;
 mod fast_path;
 mod form;

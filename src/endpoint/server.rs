@@ -123,8 +123,10 @@ fn connections(
         async move {
             let protocol = Rc::new(protocol.new_service(()).await?);
             let answer_timeout = worker.gate.answer_timeout;
-            let stopping = async move { stopping.notified().await };
-            let fast_path = surface.has_oauth().then(|| Rc::new(FastPath::new(worker, FAST_PATH_LIMITS, stopping)));
+            let fast_path = surface.has_oauth().then(|| Rc::new(FastPath::new(worker, FAST_PATH_LIMITS)));
+            if let Some(fast_path) = &fast_path {
+                fast_path.watch(async move { stopping.notified().await });
+            }
             Ok(fn_service(move |stream: TcpStream| {
                 let (fast_path, protocol) = (fast_path.clone(), Rc::clone(&protocol));
                 async move {

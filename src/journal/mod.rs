@@ -136,6 +136,8 @@
 //! where the reserve is used up, space for one segment has to be freed before the journal opens.
 
 mod batch;
+#[cfg(feature = "bench")]
+pub(crate) mod benching;
 mod block;
 mod catalog;
 pub(crate) mod commit;

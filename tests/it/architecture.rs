@@ -20,8 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("endpoint", &["clock", "oauth", "client", "token", "signing", "grant", "shard"]),
 ];
 
-/// The composition root, the command line and the properties of parsers: they may import any room.
-const ROOTS: &[&str] = &["server", "main", "fuzzing"];
+/// The composition root, the command line, the properties of parsers and the steps for benches: they may import any room.
+const ROOTS: &[&str] = &["server", "main", "fuzzing", "benching"];
 
 /// Rooms that import nothing of ours at all, not even `telemetry`.
 const SELF_CONTAINED: &[&str] = &["clock", "oauth", "config"];
@@ -185,7 +185,11 @@ fn endpoint_names_nothing_of_actix_but_the_address_of_an_actor() {
 }
 
 fn rooms() -> BTreeSet<String> {
-    ROOMS.iter().map(|(room, _)| (*room).to_owned()).chain(["server".to_owned(), "fuzzing".to_owned()]).collect()
+    ROOMS
+        .iter()
+        .map(|(room, _)| (*room).to_owned())
+        .chain(["server", "fuzzing", "benching"].map(str::to_owned))
+        .collect()
 }
 
 #[test]

@@ -1,0 +1,33 @@
+//! Heap allocations of the hot paths, one JSON object a line: how many blocks one operation asks for, and how many bytes.
+//!
+//! Only what the operation's own thread allocates counts. The allocator is the system's, which asks for the same blocks.
+
+#![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+
+use allocation_counter::measure;
+use serde_json::json;
+
+use crate::operations::{OPERATIONS, prepare};
+
+#[path = "fixtures/clients.rs"]
+mod clients;
+#[path = "fixtures/digests.rs"]
+mod digests;
+#[path = "fixtures/operations.rs"]
+mod operations;
+#[path = "fixtures/random.rs"]
+mod random;
+#[path = "fixtures/registry.rs"]
+mod registry;
+#[path = "fixtures/shards.rs"]
+mod shards;
+#[path = "fixtures/texts.rs"]
+mod texts;
+
+fn main() {
+    for (name, _) in OPERATIONS {
+        let mut operation = prepare(name);
+        let counted = measure(&mut operation);
+        println!("{}", json!({ "operation": name, "blocks": counted.count_total, "bytes": counted.bytes_total }));
+    }
+}
