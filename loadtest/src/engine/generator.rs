@@ -133,7 +133,7 @@ impl Generator {
             }
             self.mend(turn);
             self.ledger.advance(turn);
-            let has_sent = self.send(turn);
+            let has_sent = self.send();
             self.wait(turn, has_sent, &mut events)?;
             self.handle(&events);
         }
@@ -150,7 +150,7 @@ impl Generator {
     }
 
     /// Sends what is due, as long as there are idle connections: whether there was anything.
-    fn send(&mut self, turn: Duration) -> bool {
+    fn send(&mut self) -> bool {
         let mut has_sent = false;
         while let Some(&number) = self.idle.front() {
             let Some(Some(connection)) = self.connections.get_mut(number) else {
@@ -161,9 +161,7 @@ impl Generator {
                 self.idle.pop_front();
                 continue;
             };
-            // Where all are sent at once the time of each counts from when it really was.
-            let now = if self.ledger.is_closed() { self.began.elapsed() } else { turn };
-            let Some(due) = self.ledger.take(now, since) else { break };
+            let Some(due) = self.ledger.take(self.began.elapsed(), since) else { break };
             self.out.clear();
             let Some(sent) = self.requests.write_next(&mut self.out) else {
                 self.ledger.run_out();
@@ -181,20 +179,29 @@ impl Generator {
 
     /// Waits for events, or until the next request is due.
     fn wait(&mut self, turn: Duration, has_sent: bool, events: &mut Events) -> io::Result<()> {
-        let before = if has_sent { self.now() } else { turn };
-        let sleep = self.sleep(before);
-        if self.shares_its_core && sleep.is_zero() && !has_sent {
+        self.look(Duration::ZERO, events)?;
+        // What comes at once was not waited for.
+        if has_sent || !events.is_empty() {
+            return Ok(());
+        }
+        let sleep = self.sleep(turn);
+        if !sleep.is_zero() {
+            self.look(sleep, events)?;
+        } else if self.shares_its_core {
             thread::yield_now();
         }
-        match self.poll.poll(events, Some(sleep)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-            Err(error) => return Err(error),
-        }
-        if !sleep.is_zero() || (events.is_empty() && !has_sent) {
-            self.ledger.rest(before, self.now());
-        }
+        self.ledger.rest(turn, self.now());
         Ok(())
+    }
+
+    fn look(&mut self, limit: Duration, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, Some(limit)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// How long it may sleep. The system counts in milliseconds and wakes late, so the rest of the time is polled.
@@ -237,7 +244,7 @@ impl Generator {
                     let now = self.answered(number, due, answer, event.is_read_closed());
                     // At once, and not after all events: the server would be given its work in bursts, and rest between.
                     self.ledger.advance(now);
-                    self.send(now);
+                    self.send();
                 }
                 Err(error) => self.lose(number, &error),
             }

@@ -167,7 +167,7 @@ fn made_up_client() -> Credentials {
     Credentials::new(text(CLIENT_ID_BYTES), text(CLIENT_SECRET_BYTES))
 }
 
-const CLIENT_ID_BYTES: usize = 22;
+const CLIENT_ID_BYTES: usize = 32;
 const CLIENT_SECRET_BYTES: usize = 43;
 
 #[cfg(test)]

@@ -223,17 +223,18 @@ impl Site {
 
     /// Makes the tokens that a scenario is about.
     async fn prepare(&mut self, load: &Load) -> Result<(), SiteError> {
+        let dead = DEAD_TOKENS_MAX.min(self.material.live.len());
         let needs = |kind: Scenario| load.scenario == kind || load.scenario == Scenario::IntrospectMix;
         if needs(Scenario::IntrospectUnknown) && self.material.unknown.len() == 0 {
-            self.material.unknown = self.issuer.unknown(DEAD_TOKENS);
+            self.material.unknown = self.issuer.unknown(dead);
         }
         if needs(Scenario::IntrospectExpired) && self.material.expired.len() == 0 {
-            self.material.expired = self.issuer.expired(DEAD_TOKENS).await?;
+            self.material.expired = self.issuer.expired(dead).await?;
         }
         if let (true, Some(owner)) = (needs(Scenario::IntrospectRevoked), self.material.revoker.clone())
             && self.material.revoked.len() == 0
         {
-            self.material.revoked = self.issuer.revoked(&owner, DEAD_TOKENS).await?;
+            self.material.revoked = self.issuer.revoked(&owner, dead).await?;
         }
         let revoked = load.requests_max() * load.scenario.revoking_share(&load.shares);
         if let (true, Some(owner)) = (revoked > 0.0, self.material.revoker.clone()) {
@@ -406,8 +407,8 @@ impl Syncs {
 /// Clients that introspect anybody's tokens.
 const GATEWAYS: usize = 16;
 const LIFETIME_SECONDS: u32 = 86_400;
-/// Tokens of each kind that is not live.
-const DEAD_TOKENS: usize = 200_000;
+/// Tokens of each kind that is not live, if there are as many live ones.
+const DEAD_TOKENS_MAX: usize = 200_000;
 /// So many more tokens are made to be revoked than should be needed.
 const POOL_MARGIN: f64 = 1.02;
 const POOL_SPARE: usize = 1000;

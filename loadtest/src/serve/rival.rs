@@ -168,6 +168,6 @@ pub(crate) fn introspection(scope: &str, issued_at: u64) -> String {
 
 /// How long its tokens live.
 pub(crate) const LIFETIME_SECONDS: u64 = 86_400;
-const CLIENT_ID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+const CLIENT_ID: &str = "0123456789abcdef0123456789abcdef";
 const INACTIVE: &str = r#"{"active":false}"#;
 const SECRET_BYTES: usize = 32;
