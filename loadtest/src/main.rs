@@ -28,6 +28,7 @@
 
 mod abuse;
 mod callers;
+mod check;
 mod client;
 mod cluster;
 mod crash;
@@ -68,6 +69,8 @@ enum Command {
     Abuse(abuse::Options),
     /// Measure what PostgreSQL costs callers, and how it catches up after an outage.
     Database(database::Options),
+    /// Hold what was counted, and what is measured, against the budgets.
+    Check(check::Options),
     /// Let users go through whole flows beside each other, and judge each answer.
     Flows(flows::Options),
     /// Make clients and issue tokens on a server that runs.
@@ -112,6 +115,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Crash(options) => verdict(crash::run(&options).await),
         Command::Abuse(options) => verdict(abuse::run(&options).await),
         Command::Database(options) => verdict(database::run(&options).await),
+        Command::Check(options) => verdict(check::run(&options).await),
         Command::Flows(options) => verdict(flows::run(&options).await),
         Command::Fill(options) => verdict(fill::run(&options).await),
         Command::Run(options) => verdict(engine::command::run(&options).await),

@@ -3,7 +3,12 @@
 //! Times are in microseconds, rates per second, sizes in bytes.
 
 use clap::ValueEnum;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+/// Figures by their names.
+pub(crate) type Figures = BTreeMap<String, f64>;
 
 /// Who answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

@@ -121,7 +121,6 @@ impl Site {
     }
 
     /// Requests at one rate, seen interval by interval, while the caller does other things.
-    #[expect(dead_code, reason = "for the capacity report")]
     pub(crate) async fn series(&mut self, load: &Load, interval: Duration) -> Result<Vec<Interval>, SiteError> {
         Ok(self.measure(load, Some(interval)).await?.intervals)
     }
@@ -263,7 +262,6 @@ impl Site {
     }
 
     /// Tessera as it is installed here, if it is.
-    #[expect(dead_code, reason = "for the capacity report")]
     pub(crate) const fn installation(&self) -> Option<&Installation> {
         match &self.host {
             Host::Tessera { installation, .. } => Some(installation),
@@ -277,19 +275,16 @@ impl Site {
     }
 
     /// What it holds, and who may ask.
-    #[expect(dead_code, reason = "for the capacity report")]
     pub(crate) const fn material(&self) -> &Material {
         &self.material
     }
 
     /// Resident memory of the server, in bytes.
-    #[expect(dead_code, reason = "for the capacity report")]
     pub(crate) fn resident_bytes(&self) -> u64 {
         machine::resident_bytes(self.host.pid())
     }
 
     /// Kills Tessera and starts it again: how long it took until it was ready.
-    #[expect(dead_code, reason = "for the capacity report")]
     pub(crate) async fn restart(&mut self) -> Result<Duration, SiteError> {
         let Host::Tessera { installation, server } = &mut self.host else { return Err(HostError::NotOurs.into()) };
         if let Some(server) = server.take() {

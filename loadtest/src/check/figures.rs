@@ -1,0 +1,213 @@
+//! What is measured to be held against budgets. Ratios are of medians over rounds in which each side has its turn.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::check::CheckError;
+use crate::client::{Bearer, Connection};
+use crate::engine::load::Load;
+use crate::engine::scenario::Scenario;
+use crate::engine::settings::Settings;
+use crate::engine::site::{Site, SiteError};
+use crate::machine::Cores;
+use crate::measured::{Durability, Figures, Step, Subject};
+
+/// How long is measured, and where.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Options {
+    /// Rounds in which each side has its turn.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long a turn is.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Live tokens.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    tokens: u64,
+    /// The tessera program; by default the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// Where the servers' files go: a real disk. By default TMPDIR.
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+}
+
+/// The share of a peak at which latencies are compared.
+const SHARE: f64 = 0.7;
+/// The share of the peak at which single issues are timed.
+const QUIET_SHARE: f64 = 0.3;
+/// Tokens where only issuing is measured.
+const FEW: u64 = 1000;
+
+/// Measures everything that has a budget.
+pub(super) async fn measure(options: &Options) -> Result<Figures, CheckError> {
+    let mut figures = Figures::new();
+    let empty = options.open(Subject::Tessera, Durability::Sync, FEW, Scenario::Introspect).await?;
+    let empty_bytes = empty.resident_bytes();
+    empty.stop().await?;
+
+    say("filling");
+    let mut tessera = options.open(Subject::Tessera, Durability::Sync, options.tokens, Scenario::Introspect).await?;
+    let grown = tessera.resident_bytes().saturating_sub(empty_bytes);
+    figures.insert("bytes_per_token".to_owned(), grown as f64 / options.tokens as f64);
+    introspection(options, &mut tessera, &mut figures).await?;
+    issue(options, &mut tessera, &mut figures).await?;
+    tessera.stop().await?;
+    workers(options, &mut figures).await?;
+    Ok(figures)
+}
+
+async fn introspection(options: &Options, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
+    let mut floor = options.open(Subject::Floor, Durability::Sync, FEW, Scenario::Introspect).await?;
+    let closed = options.closed(Scenario::Introspect);
+    let [own, bare] = options.in_turn("introspect", [(tessera, &closed), (&mut floor, &closed)]).await?;
+    let cpu = |steps: &[Step]| median(steps, |step| step.cpu_micros_per_request);
+    let peak = |steps: &[Step]| median(steps, |step| step.answered_per_second);
+    figures.insert("introspect_cpu_to_floor".to_owned(), cpu(&own) / cpu(&bare));
+
+    let at = |peak: f64| Load { per_second: Some(peak * SHARE), ..closed.clone() };
+    let (own_load, bare_load) = (at(peak(&own)), at(peak(&bare)));
+    let sides = [(&mut *tessera, &own_load), (&mut floor, &bare_load)];
+    let [own_tail, bare_tail] = options.in_turn("introspect, 70 % of the peak", sides).await?;
+    let p999 = |steps: &[Step]| median(steps, |step| step.latency.p999 as f64);
+    figures.insert("introspect_p999_to_floor".to_owned(), p999(&own_tail) / p999(&bare_tail));
+    let mut beside = Vec::new();
+    for _ in 0..options.rounds {
+        say("introspect, 70 % of the peak, a snapshot meanwhile");
+        beside.push(beside_snapshot(tessera, &own_load).await?);
+    }
+    figures.insert("introspect_p999_beside_snapshot_to_floor".to_owned(), p999(&beside) / p999(&bare_tail));
+    floor.stop().await?;
+
+    let batch = options.closed(Scenario::IntrospectBatch);
+    let [batches] = options.in_turn("introspect-batch", [(tessera, &batch)]).await?;
+    let tokens = |step: &Step| f64::from(step.tokens_per_request) * 1e6 / step.cpu_micros_per_request;
+    figures.insert("batch_tokens_per_core_second".to_owned(), median(&batches, tokens));
+
+    let mut rival = options.open(Subject::Rival, Durability::Sync, FEW, Scenario::Introspect).await?;
+    let [theirs] = options.in_turn("introspect, the rival", [(&mut rival, &closed)]).await?;
+    figures.insert("introspect_throughput_to_rival".to_owned(), peak(&own) / peak(&theirs));
+    rival.stop().await?;
+    Ok(())
+}
+
+/// A turn in the middle of which a snapshot is taken.
+async fn beside_snapshot(site: &mut Site, load: &Load) -> Result<Step, CheckError> {
+    let Some(installation) = site.installation() else { return Ok(site.step(load).await?) };
+    let (address, admin) = (installation.address, installation.admin.clone());
+    let snapshot = async {
+        tokio::time::sleep(load.warm_up).await;
+        let mut connection = Connection::open(address).await?;
+        let bearer = connection.ask(admin.issue()).await?.access_token().unwrap_or_default();
+        connection.ask(Bearer::new(&bearer).take_snapshot()).await
+    };
+    let (step, taken) = tokio::join!(site.step(load), snapshot);
+    match taken {
+        Ok(answer) if answer.status.is_success() => Ok(step?),
+        Ok(answer) => Err(CheckError::NoSnapshot(answer.status.to_string())),
+        Err(reason) => Err(CheckError::NoSnapshot(reason.to_string())),
+    }
+}
+
+async fn issue(options: &Options, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
+    let mut floor = options.open(Subject::Floor, Durability::Sync, FEW, Scenario::Issue).await?;
+    let mut rival = options.open(Subject::Rival, Durability::Sync, FEW, Scenario::Issue).await?;
+    let mut memory = options.open(Subject::Tessera, Durability::Memory, FEW, Scenario::Issue).await?;
+    let closed = options.closed(Scenario::Issue);
+    let sides = [(&mut *tessera, &closed), (&mut floor, &closed), (&mut rival, &closed), (&mut memory, &closed)];
+    let rates = options.in_turn("issue", sides).await?;
+    let [own, bare, theirs, unwritten] = rates.each_ref().map(|steps| median(steps, |step| step.answered_per_second));
+    figures.insert("issue_sync_throughput_to_floor".to_owned(), own / bare);
+    figures.insert("issue_memory_throughput_to_floor".to_owned(), unwritten / bare);
+    figures.insert("issue_sync_throughput_to_rival".to_owned(), own / theirs);
+    memory.stop().await?;
+    rival.stop().await?;
+
+    let at = |peak: f64| Load { per_second: Some(peak * QUIET_SHARE), ..closed.clone() };
+    let (own_load, bare_load) = (at(own), at(bare));
+    let sides = [(&mut *tessera, &own_load), (&mut floor, &bare_load)];
+    let [own, bare] = options.in_turn("issue, 30 % of the peak", sides).await?;
+    let p50 = |steps: &[Step]| median(steps, |step| step.latency.p50 as f64);
+    let sync = median(&own, |step| step.sync_micros.unwrap_or(f64::NAN));
+    figures.insert("issue_sync_p50_over_floor_in_syncs".to_owned(), (p50(&own) - p50(&bare)) / sync);
+    floor.stop().await?;
+    Ok(())
+}
+
+/// On one core and on two, of which the second may be the load's as well.
+async fn workers(options: &Options, figures: &mut Figures) -> Result<(), CheckError> {
+    let cores = |text: &str| text.parse::<Cores>().ok();
+    let mut costs = Vec::new();
+    for server_cores in ["0", "0-1"] {
+        let settings = Settings {
+            server_cores: cores(server_cores),
+            load_cores: cores("1"),
+            ..options.settings(Subject::Tessera, Durability::Memory, options.tokens)
+        };
+        let mut site = Site::start(settings, Scenario::Introspect).await?;
+        let closed = options.closed(Scenario::Introspect);
+        let [steps] = options.in_turn(&format!("introspect on cores {server_cores}"), [(&mut site, &closed)]).await?;
+        costs.push(median(&steps, |step| step.cpu_micros_per_request));
+        site.stop().await?;
+    }
+    if let [one, two] = *costs {
+        figures.insert("two_workers_cpu_to_one".to_owned(), two / one);
+    }
+    Ok(())
+}
+
+impl Options {
+    fn settings(&self, subject: Subject, durability: Durability, tokens: u64) -> Settings {
+        let server_arg: Vec<OsString> = Vec::new();
+        let (server, directory) = (self.server.clone(), self.directory.clone());
+        Settings { subject, durability, tokens, server, directory, server_arg, ..Settings::default() }
+    }
+
+    async fn open(
+        &self,
+        subject: Subject,
+        durability: Durability,
+        tokens: u64,
+        scenario: Scenario,
+    ) -> Result<Site, SiteError> {
+        Site::start(self.settings(subject, durability, tokens), scenario).await
+    }
+
+    /// Each connection asks again as soon as it is answered.
+    fn closed(&self, scenario: Scenario) -> Load {
+        Load::new(scenario, None, Duration::from_secs(self.seconds))
+    }
+
+    /// Lets each side have its turn, round after round.
+    async fn in_turn<const SIDES: usize>(
+        &self,
+        what: &str,
+        mut sides: [(&mut Site, &Load); SIDES],
+    ) -> Result<[Vec<Step>; SIDES], SiteError> {
+        let mut steps = [const { Vec::new() }; SIDES];
+        for round in 1..=self.rounds {
+            say(&format!("{what}, round {round} of {}", self.rounds));
+            for ((site, load), steps) in sides.iter_mut().zip(&mut steps) {
+                steps.push(site.step(load).await?);
+            }
+        }
+        Ok(steps)
+    }
+}
+
+fn median(steps: &[Step], of: impl Fn(&Step) -> f64) -> f64 {
+    let mut values: Vec<f64> = steps.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match (values.get(middle.wrapping_sub(1)), values.get(middle)) {
+        (Some(lower), Some(upper)) if values.len().is_multiple_of(2) => f64::midpoint(*lower, *upper),
+        (_, middle) => middle.copied().unwrap_or(f64::NAN),
+    }
+}
+
+fn say(what: &str) {
+    eprintln!("{what} …");
+}
