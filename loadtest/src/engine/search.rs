@@ -42,6 +42,8 @@ const SERVER_BUSY: f64 = 0.9;
 const HOPELESS: f64 = 0.75;
 /// Rates one after the other that break the objective before no higher one is tried.
 const BROKEN_MAX: u32 = 2;
+/// The same where none has met it yet.
+const BROKEN_MAX_FIRST: u32 = 5;
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -126,20 +128,24 @@ pub(crate) struct Ladder<'a> {
     pub(crate) closed: Duration,
 }
 
-/// Measures at rising rates, until the objective is broken by two of them one after the other, or by far.
+/// Measures at rising rates, until the objective is broken by two of them one after the other, or by far; by more of them
+/// where none has met it yet: then it was the machine, perhaps.
 pub(crate) async fn climb<E>(
     objective: Objective,
     rates: impl IntoIterator<Item = f64>,
     server_cores: usize,
     mut measure: impl AsyncFnMut(f64) -> Result<Step, E>,
 ) -> Result<Found, E> {
-    let (mut steps, mut broken) = (Vec::new(), 0);
+    let (mut steps, mut broken, mut broken_max) = (Vec::new(), 0, BROKEN_MAX_FIRST);
     for per_second in rates {
         let (step, is_met) = trial(objective, per_second, &mut measure).await?;
-        let is_hopeless = step.is_hopeless();
+        (broken, broken_max) = match is_met {
+            true => (0, BROKEN_MAX),
+            false if step.is_hopeless() => (broken + BROKEN_MAX, broken_max),
+            false => (broken + 1, broken_max),
+        };
         steps.push((step, is_met));
-        broken = if is_met { 0 } else { broken + 1 };
-        if is_hopeless || broken == BROKEN_MAX {
+        if broken >= broken_max {
             break;
         }
     }
@@ -250,9 +256,9 @@ mod tests {
     #[test]
     fn a_climb_ends_after_two_rates_that_break_the_objective_or_one_that_does_by_far() {
         let climbed = |overload: fn(&mut Step)| {
-            let found = climb(plan().objective, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1, async |rate| {
-                let mut step = step(rate * 1000.0);
-                if rate == 2.0 || rate > 3.0 {
+            let found = climb(plan().objective, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1, async |thousands| {
+                let mut step = step(thousands * 1000.0);
+                if !(1.5..=3.5).contains(&thousands) {
                     overload(&mut step);
                 }
                 Ok::<_, Infallible>(step)
@@ -262,7 +268,7 @@ mod tests {
         let late = climbed(slow);
         assert_eq!((late.steps.len(), knee(&late)), (5, Some(3000.0)));
         let lost = climbed(|step| step.answered_per_second /= 2.0);
-        assert_eq!((lost.steps.len(), knee(&lost)), (2, Some(1000.0)));
+        assert_eq!((lost.steps.len(), knee(&lost)), (4, Some(3000.0)));
     }
 
     #[test]

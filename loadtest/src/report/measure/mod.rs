@@ -223,7 +223,7 @@ impl Run {
             self.phase("database outage", happenings::outage).await;
         }
         self.phase("workers", rates::workers).await;
-        if self.large_tokens > 0 {
+        if self.large_tokens > 0 && self.on(&mut tessera, "large population: fill", populations::fill).await.is_some() {
             self.on(&mut tessera, "large population", populations::large).await;
         }
         self.close(tessera).await;
@@ -238,6 +238,9 @@ impl Run {
                 let settings = Settings { subject, ..self.settings.clone() };
                 site = self.open(&name, settings, *scenario).await;
             }
+            if site.is_none() {
+                return;
+            }
             self.on(&mut site, &name, async |run, site| rates::sweep(run, site, *scenario).await).await;
         }
         self.close(site).await;
@@ -247,6 +250,9 @@ impl Run {
         let name = format!("issue, {}", durability.name());
         let settings = Settings { durability, tokens: self.pace.few_tokens, ..self.settings.clone() };
         let mut site = self.open(&name, settings, Scenario::Issue).await;
+        if site.is_none() {
+            return;
+        }
         self.on(&mut site, &name, async |run, site| rates::sweep(run, site, Scenario::Issue).await).await;
         self.close(site).await;
     }
@@ -269,16 +275,18 @@ impl Run {
         self.phase(&format!("stop {name}"), async |_| Ok(site.stop().await?)).await;
     }
 
-    /// A phase that needs a server; where that could not be started nothing is to be said again.
+    /// A phase that needs a server. Where that could not be started, it is said that this was not measured either.
     async fn on(
         &mut self,
         site: &mut Option<Site>,
         name: &str,
         work: impl AsyncFnOnce(&mut Self, &mut Site) -> Result<(), PhaseError>,
-    ) {
-        if let Some(site) = site {
-            self.phase(name, async |run| work(run, site).await).await;
-        }
+    ) -> Option<()> {
+        let Some(site) = site else {
+            self.fail(name, "not measured, for its server was not started".to_owned());
+            return None;
+        };
+        self.phase(name, async |run| work(run, site).await).await
     }
 
     /// Does a part of the run, says how long it took, and notes why it failed if it did.

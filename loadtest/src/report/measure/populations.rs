@@ -10,13 +10,13 @@ use crate::engine::site::Site;
 use crate::report::format;
 use crate::report::measure::metrics::{JOURNAL_TAIL, Metrics, TOKENS};
 use crate::report::measure::{PhaseError, Run};
-use crate::report::model::{Population, SeriesKind};
+use crate::report::model::{Population, SeriesKind, Steady};
 
 /// The live tokens of the first server: their snapshot was taken before, in a series.
 pub(super) async fn first(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
     let live_tokens = Metrics::scrape(site.address()).await?.count(TOKENS)?;
     let (resident_bytes, bytes_per_token) = memory(site, site.filled_bytes(), live_tokens)?;
-    let is_same = |steady: &&crate::report::model::Steady| steady.scenario == Scenario::Introspect.name();
+    let is_same = |steady: &&Steady| steady.scenario == Scenario::Introspect.name();
     let step = run.capacity.steady.iter().find(is_same).map(|steady| steady.step.clone());
     let population = Population {
         live_tokens,
@@ -34,15 +34,15 @@ pub(super) async fn first(run: &mut Run, site: &mut Site) -> Result<(), PhaseErr
     restart(run, site).await
 }
 
-/// Many more tokens in the same server.
-pub(super) async fn large(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
+/// Issues many more tokens on the same server, if there is time.
+pub(super) async fn fill(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
     let wanted = run.large_tokens;
     let held = Metrics::scrape(site.address()).await?.count(TOKENS)?;
     let lacking = wanted.saturating_sub(held);
     let first = run.settings.tokens.max(1);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let scale = (lacking as f64 / first as f64, wanted as f64 / first as f64);
-    let estimate = run.fill_time.mul_f64(scale.0) + OTHERS + OTHERS_PER_FIRST.mul_f64(scale.1);
+    let (filling, others) = (lacking as f64 / first as f64, wanted as f64 / first as f64);
+    let estimate = run.fill_time.mul_f64(filling) + OTHERS + OTHERS_PER_FIRST.mul_f64(others);
     let left = run.time_limit.saturating_sub(run.began.elapsed());
     if estimate > left {
         return Err(PhaseError::LeftOut(format!(
@@ -53,8 +53,11 @@ pub(super) async fn large(run: &mut Run, site: &mut Site) -> Result<(), PhaseErr
         )));
     }
     let count = usize::try_from(lacking).unwrap_or(usize::MAX);
-    site.issue_more(count, (count / KEPT).max(1)).await?;
-    let filled = run.began.elapsed();
+    Ok(site.issue_more(count, (count / KEPT).max(1)).await?)
+}
+
+/// Memory, introspections, a snapshot and a restart with them.
+pub(super) async fn large(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
     let live_tokens = Metrics::scrape(site.address()).await?.count(TOKENS)?;
     let (resident_bytes, bytes_per_token) = memory(site, site.resident_bytes(), live_tokens)?;
     let rate = run.introspections(SHARE)?;
@@ -72,7 +75,6 @@ pub(super) async fn large(run: &mut Run, site: &mut Site) -> Result<(), PhaseErr
     if let Some(population) = run.capacity.populations.last_mut() {
         population.snapshot_bytes = Some(snapshot);
     }
-    eprintln!("          filled at {:.1} s", filled.as_secs_f64());
     restart(run, site).await
 }
 

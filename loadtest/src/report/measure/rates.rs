@@ -25,6 +25,12 @@ pub(super) async fn sweep(run: &mut Run, site: &mut Site, scenario: Scenario) ->
     let ladder = Ladder { objective: plan.objective, shares: run.pace.shares, closed: run.pace.step / 2 };
     let swept = site.climb(&load, &ladder).await?;
     let knee = knee(&swept);
+    if figures::knee(&swept).is_none() {
+        run.note(format!(
+            "{}: without a knee, half of what was answered at most is taken for it.",
+            figures::name(&swept)
+        ));
+    }
     run.capacity.sweeps.push(swept);
     steady(run, site, scenario, knee?).await
 }
