@@ -499,7 +499,7 @@ impl Syncs {
 const GATEWAYS: usize = 16;
 const LIFETIME_SECONDS: u32 = 86_400;
 /// Tokens of each kind that is not live.
-const DEAD_TOKENS: usize = 200_000;
+const DEAD_TOKENS: usize = 100_000;
 /// So many more tokens are made to be revoked than should be needed.
 const POOL_MARGIN: f64 = 1.02;
 const POOL_SPARE: usize = 1000;

@@ -44,15 +44,19 @@ pub(super) fn settings(run: &mut Run, site: &mut Site) -> Result<(), PhaseError>
     let workers = u32::try_from(server_cores.len()).unwrap_or(u32::MAX);
     let settings = &mut run.capacity.settings;
     settings.generator_cores = numbers(placed.load_cores.as_ref());
-    settings.helper_cores = numbers(placed.redis_cores.as_ref());
+    settings.helper_cores = settings.generator_cores.clone();
     settings.clients = placed.clients;
     (settings.workers, settings.shards) = (workers, workers);
     settings.warm_up_seconds = run.pace.warm_up.as_secs_f64();
     settings.step_seconds = run.pace.step.as_secs_f64();
     settings.server_cores = server_cores;
+    run.settings.redis_cores = placed.load_cores.clone();
+    let settings = &mut run.capacity.settings;
     settings.others = vec![
         ("arrivals".into(), "even, at a constant rate".into()),
         ("rates of a sweep".into(), format!("{:?} of a closed loop's", run.pace.shares)),
+        ("Redis".into(), "has the cores of the load generator, for the rival has a core for it besides".into()),
+        ("PostgreSQL".into(), "has all cores".into()),
         ("transparent huge pages".into(), first_line("/sys/kernel/mm/transparent_hugepage/enabled")),
     ];
     Ok(())

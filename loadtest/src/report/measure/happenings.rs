@@ -24,11 +24,10 @@ use crate::report::model::{Event, Series, SeriesKind};
 /// A snapshot of all live tokens is written beside introspections.
 pub(super) async fn snapshot(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
     let load = run.load(Scenario::Introspect, Some(run.introspections(SHARE)?), run.pace.series);
-    let (bearer, mut admin) = (bearer(site).await?, Connection::open(site.address()).await?);
-    let quiet = run.pace.quiet;
+    let (bearer, address, quiet) = (bearer(site).await?, site.address(), run.pace.quiet);
     let meanwhile = async |begin: Instant| {
         sleep_until(begin + quiet).await;
-        let bytes = take_snapshot(&mut admin, &bearer).await?;
+        let bytes = take_snapshot(address, &bearer).await?;
         Ok::<_, PhaseError>((bytes, event("a snapshot is written", begin, begin + quiet, Instant::now())))
     };
     let (measured, taken) = site.series(&load, INTERVAL, meanwhile).await?;

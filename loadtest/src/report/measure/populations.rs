@@ -1,5 +1,6 @@
 //! Memory, snapshot and restart with many live tokens.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -119,8 +120,8 @@ async fn restart(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
 }
 
 /// Takes a snapshot, and says how large it is.
-pub(super) async fn snapshot(site: &Site) -> Result<u64, PhaseError> {
-    take_snapshot(&mut Connection::open(site.address()).await?, &bearer(site).await?).await
+async fn snapshot(site: &Site) -> Result<u64, PhaseError> {
+    take_snapshot(site.address(), &bearer(site).await?).await
 }
 
 #[derive(serde::Deserialize)]
@@ -128,8 +129,9 @@ struct SnapshotDocument {
     bytes: u64,
 }
 
-pub(super) async fn take_snapshot(connection: &mut Connection, bearer: &Bearer) -> Result<u64, PhaseError> {
-    let answer = connection.ask(bearer.take_snapshot()).await?;
+/// On a connection of its own: an idle one might be closed by then.
+pub(super) async fn take_snapshot(server: SocketAddr, bearer: &Bearer) -> Result<u64, PhaseError> {
+    let answer = Connection::open(server).await?.ask(bearer.take_snapshot()).await?;
     let document = serde_json::from_slice::<SnapshotDocument>(&answer.body).ok();
     let refused = || PhaseError::Refused { what: "a request for a snapshot", status: answer.status.as_u16() };
     Ok(document.ok_or_else(refused)?.bytes)
