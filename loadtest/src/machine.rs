@@ -31,14 +31,35 @@ pub(crate) fn on_the_first_core<T>(start: impl FnOnce() -> T) -> io::Result<T> {
 pub(crate) struct Cores(Vec<usize>);
 
 impl Cores {
+    /// Those that this process may use.
+    pub(crate) fn all() -> io::Result<Self> {
+        let all = sched_getaffinity(None)?;
+        Ok(Self((0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect()))
+    }
+
     /// Those that this process may use, in two halves: the first for the server, the second for the load. With one core
     /// both have it.
     pub(crate) fn halves() -> io::Result<(Self, Self)> {
-        let all = sched_getaffinity(None)?;
-        let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
+        let Self(all) = Self::all()?;
         let (first, second) = all.split_at(all.len() / 2);
         let first = if first.is_empty() { second } else { first };
         Ok((Self(first.to_vec()), Self(second.to_vec())))
+    }
+
+    /// The first so many.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        Self(self.iter().take(count).collect())
+    }
+
+    /// Those after the first so many, if there are any.
+    pub(crate) fn after(&self, count: usize) -> Option<Self> {
+        let rest: Vec<_> = self.iter().skip(count).collect();
+        (!rest.is_empty()).then_some(Self(rest))
+    }
+
+    /// The last.
+    pub(crate) fn last(&self) -> Self {
+        Self(self.iter().last().into_iter().collect())
     }
 
     pub(crate) const fn count(&self) -> usize {

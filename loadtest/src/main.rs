@@ -16,11 +16,11 @@
 //! | `abuse` | `loadtest abuse`: what callers notice while others behave badly |
 //! | `database` | `loadtest database`: what PostgreSQL costs, and how it catches up after an outage |
 //! | `flows` | `loadtest flows`: users who go through whole flows beside each other, each answer judged |
+//! | `report` | the capacity report: `loadtest report`, `loadtest render` and `loadtest plan` |
 //!
 //! `flows` is a closed loop: its users wait for their answers, so a slow server is asked less. It is for the correctness of
 //! whole flows under concurrency and for finding regressions in them. `run` and `sweep` send at a rate that waits for nobody;
 //! they are for latency.
-//! | `report` | the capacity report: `loadtest render` and `loadtest plan` |
 //!
 //! Every command exits with 0 when all that it looks for held, with 1 when something did not, with 2 when it was asked
 //! for what it does not have.
@@ -82,6 +82,8 @@ enum Command {
     /// Serve what Tessera is compared with.
     #[command(hide = true)]
     Serve(serve::Options),
+    /// Measure all that a capacity report has, and write it: page, JSON, and a summary here.
+    Report(report::Options),
     /// Show a saved capacity report again: as a page, on the terminal, as tables for a README.
     Render(report::RenderOptions),
     /// Say how many cores and how much memory and disk a demand needs, by a saved capacity report.
@@ -121,6 +123,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Run(options) => verdict(engine::command::run(&options).await),
         Command::Sweep(options) => verdict(engine::command::sweep(&options).await),
         Command::Serve(_) => ExitCode::SUCCESS,
+        Command::Report(options) => verdict(report::run(&options).await),
         Command::Render(options) => verdict(report::render(&options)),
         Command::Plan(options) => verdict(report::plan(&options)),
     }

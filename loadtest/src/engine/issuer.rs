@@ -85,6 +85,26 @@ impl Issuer {
         Ok(Arc::new(tokens))
     }
 
+    /// Makes tokens of Tessera's clients in turn, and adds every `kept`th to those that are known.
+    pub(super) async fn issue_more(
+        &mut self,
+        clients: &[Credentials],
+        (count, kept): (usize, usize),
+        known: &mut Tokens,
+    ) -> Result<(), IssueError> {
+        let Self::Tessera { plan, .. } = self else { return Ok(()) };
+        let mut number = 0;
+        let take = |token: &str| {
+            number += 1;
+            if number % kept.max(1) == 0 && !known.push(token) {
+                return Err(io::Error::other(IssueError::Length));
+            }
+            Ok(())
+        };
+        fill::issue(plan, clients, count, take).await?;
+        Ok(())
+    }
+
     /// Makes tokens and lets them expire.
     pub(super) async fn expired(&mut self, count: usize) -> Result<Arc<Tokens>, IssueError> {
         if let Self::Rival(_) = self {

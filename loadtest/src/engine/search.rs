@@ -38,6 +38,12 @@ pub(crate) const ANSWERED_MIN: f64 = 0.98;
 const BUSY_MAX: f64 = 0.95;
 /// A server that uses more of its cores than this has none left.
 const SERVER_BUSY: f64 = 0.9;
+/// Where a smaller share is answered than this, another try would not be better.
+const HOPELESS: f64 = 0.75;
+/// Rates one after the other that break the objective before no higher one is tried.
+const BROKEN_MAX: u32 = 2;
+/// The same where none has met it yet.
+const BROKEN_MAX_FIRST: u32 = 5;
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -60,6 +66,11 @@ impl Objective {
 }
 
 impl Step {
+    /// Whether so much was not answered that it was no bad moment.
+    fn is_hopeless(&self) -> bool {
+        self.answered_per_second < HOPELESS * self.offered_per_second
+    }
+
     /// Whether the generator, and not the server, had no more time. `server_cores` is how many the server may use.
     pub(crate) fn is_limited_by_generator(&self, server_cores: usize) -> bool {
         self.generator_busy > BUSY_MAX && self.server_cores < SERVER_BUSY * server_cores as f64
@@ -73,16 +84,7 @@ pub(crate) async fn search<E>(
     server_cores: usize,
     mut measure: impl AsyncFnMut(f64) -> Result<Step, E>,
 ) -> Result<Found, E> {
-    let mut trial = async |per_second: f64| -> Result<(Step, bool), E> {
-        let first = measure(per_second).await?;
-        if plan.objective.is_met_by(&first) {
-            return Ok((first, true));
-        }
-        let second = measure(per_second).await?;
-        let is_met = plan.objective.is_met_by(&second);
-        let better = if is_met || second.latency.p99 < first.latency.p99 { second } else { first };
-        Ok((better, is_met))
-    };
+    let mut trial = async |per_second: f64| trial(plan.objective, per_second, &mut measure).await;
     let mut steps = Vec::new();
     // The highest rate that met the objective, and the lowest that broke it.
     let (mut met, mut broken) = (None, None);
@@ -114,6 +116,57 @@ pub(crate) async fn search<E>(
         *(if is_met { &mut met } else { &mut broken }) = Some(per_second);
     }
     Ok(Found::of(steps, server_cores))
+}
+
+/// Rates to measure, where what a server answers at most is estimated first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ladder<'a> {
+    pub(crate) objective: Objective,
+    /// Of what the server answers when each connection asks again at once; rising.
+    pub(crate) shares: &'a [f64],
+    /// How long that is measured.
+    pub(crate) closed: Duration,
+}
+
+/// Measures at rising rates, until the objective is broken by two of them one after the other, or by far; by more of them
+/// where none has met it yet: then it was the machine, perhaps.
+pub(crate) async fn climb<E>(
+    objective: Objective,
+    rates: impl IntoIterator<Item = f64>,
+    server_cores: usize,
+    mut measure: impl AsyncFnMut(f64) -> Result<Step, E>,
+) -> Result<Found, E> {
+    let (mut steps, mut broken, mut broken_max) = (Vec::new(), 0, BROKEN_MAX_FIRST);
+    for per_second in rates {
+        let (step, is_met) = trial(objective, per_second, &mut measure).await?;
+        (broken, broken_max) = match is_met {
+            true => (0, BROKEN_MAX),
+            false if step.is_hopeless() => (broken + BROKEN_MAX, broken_max),
+            false => (broken + 1, broken_max),
+        };
+        steps.push((step, is_met));
+        if broken >= broken_max {
+            break;
+        }
+    }
+    Ok(Found::of(steps, server_cores))
+}
+
+/// Measures at one rate, and once more where the objective was nearly met: the better of both, and whether it met it.
+async fn trial<E>(
+    objective: Objective,
+    per_second: f64,
+    measure: &mut impl AsyncFnMut(f64) -> Result<Step, E>,
+) -> Result<(Step, bool), E> {
+    let first = measure(per_second).await?;
+    let is_met = objective.is_met_by(&first);
+    if is_met || first.is_hopeless() {
+        return Ok((first, is_met));
+    }
+    let second = measure(per_second).await?;
+    let is_met = objective.is_met_by(&second);
+    let better = if is_met || second.latency.p99 < first.latency.p99 { second } else { first };
+    Ok((better, is_met))
 }
 
 impl Found {
@@ -198,6 +251,24 @@ mod tests {
         assert_eq!(rates, [&[5000.0, 10_000.0, 20_000.0, 40_000.0, 80_000.0], &twice[..]].concat());
         assert_eq!((knee(&found), found.limit), (Some(90_000.0), Limit::Server));
         assert!(found.steps.is_sorted_by_key(|step| step.offered_per_second));
+    }
+
+    #[test]
+    fn a_climb_ends_after_two_rates_that_break_the_objective_or_one_that_does_by_far() {
+        let climbed = |overload: fn(&mut Step)| {
+            let found = climb(plan().objective, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1, async |thousands| {
+                let mut step = step(thousands * 1000.0);
+                if !(1.5..=3.5).contains(&thousands) {
+                    overload(&mut step);
+                }
+                Ok::<_, Infallible>(step)
+            });
+            found.now_or_never().unwrap().unwrap()
+        };
+        let late = climbed(slow);
+        assert_eq!((late.steps.len(), knee(&late)), (5, Some(3000.0)));
+        let lost = climbed(|step| step.answered_per_second /= 2.0);
+        assert_eq!((lost.steps.len(), knee(&lost)), (4, Some(3000.0)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A server, what it holds, and who loads it.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,11 +15,11 @@ use crate::engine::host::{Host, HostError, Process, Redis};
 use crate::engine::issuer::{IssueError, Issuer};
 use crate::engine::load::{Load, Running, whole};
 use crate::engine::scenario::{Material, Recipe, Scenario};
-use crate::engine::search::{Plan, search};
+use crate::engine::search::{Found, Ladder, Plan, climb, search};
 use crate::engine::settings::{Placement, Settings};
 use crate::fill::ClientKind;
 use crate::machine;
-use crate::measured::{Interval, Step, Subject, Sweep};
+use crate::measured::{Interval, Objective, Step, Subject, Sweep};
 use crate::server::{Installation, Server};
 
 /// A server, what it holds, and who loads it. Dropping it kills the server.
@@ -27,6 +29,10 @@ pub(crate) struct Site {
     host: Host,
     issuer: Issuer,
     material: Material,
+    /// What the server held of memory before there were any tokens, in bytes.
+    empty_bytes: u64,
+    /// The same when there were all that it is started with.
+    filled_bytes: u64,
     /// Where the server's files are.
     folder: TempDir,
 }
@@ -98,7 +104,16 @@ impl Site {
                 (Host::Rival { handler, redis }, issuer)
             }
         };
-        let mut site = Self { settings, placement, host, issuer, material: Material::default(), folder };
+        let mut site = Self {
+            settings,
+            placement,
+            host,
+            issuer,
+            material: Material::default(),
+            empty_bytes: 0,
+            filled_bytes: 0,
+            folder,
+        };
         site.fill().await?;
         Ok(site)
     }
@@ -110,8 +125,10 @@ impl Site {
         self.material.gateways = self.issuer.clients(any, GATEWAYS).await?;
         self.material.revoker = self.issuer.clients(own, 1).await?.pop();
         self.material.clients = self.issuer.clients(own, self.settings.clients as usize).await?;
+        self.empty_bytes = self.resident_bytes();
         let tokens = usize::try_from(self.settings.tokens).unwrap_or(usize::MAX);
         self.material.live = self.issuer.issue(&self.material.clients, tokens).await?;
+        self.filled_bytes = self.resident_bytes();
         Ok(())
     }
 
@@ -120,41 +137,84 @@ impl Site {
         Ok(self.measure(load, None).await?.step)
     }
 
-    /// Requests at one rate, seen interval by interval, while the caller does other things.
-    pub(crate) async fn series(&mut self, load: &Load, interval: Duration) -> Result<Vec<Interval>, SiteError> {
-        Ok(self.measure(load, Some(interval)).await?.intervals)
+    /// Requests at one rate, seen interval by interval, while something happens: that is told when the first interval begins.
+    pub(crate) async fn series<T>(
+        &mut self,
+        load: &Load,
+        interval: Duration,
+        meanwhile: impl AsyncFnOnce(Instant) -> T,
+    ) -> Result<(Measured, T), SiteError> {
+        self.measure_while(load, Some(interval), meanwhile).await
     }
 
     /// Raises the rate until the objective breaks, and looks for the highest that meets it.
     pub(crate) async fn sweep(&mut self, load: &Load, plan: &Plan) -> Result<Sweep, SiteError> {
-        let (subject, durability) = (self.settings.subject, self.settings.durability);
-        let (connections, live_tokens) = (load.connections, self.settings.tokens);
         let server_cores = self.settings.workers(&self.placement.server);
         let found = search(plan, server_cores, async |per_second| {
             self.step(&Load { per_second: Some(per_second), ..load.clone() }).await
         });
         let found = found.await?;
-        Ok(Sweep {
-            subject,
+        Ok(self.swept(load, plan.objective, found))
+    }
+
+    /// Measures at rising shares of what the server answers when nobody waits, until the objective breaks.
+    pub(crate) async fn climb(&mut self, load: &Load, ladder: &Ladder<'_>) -> Result<Sweep, SiteError> {
+        let server_cores = self.settings.workers(&self.placement.server);
+        let closed = Load { per_second: None, duration: ladder.closed, ..load.clone() };
+        let peak = self.step(&closed).await?.answered_per_second.max(PEAK_MIN);
+        let rates = ladder.shares.iter().map(|share| share * peak);
+        let found = climb(ladder.objective, rates, server_cores, async |per_second| {
+            self.step(&Load { per_second: Some(per_second), ..load.clone() }).await
+        });
+        let found = found.await?;
+        Ok(self.swept(load, ladder.objective, found))
+    }
+
+    fn swept(&self, load: &Load, objective: Objective, found: Found) -> Sweep {
+        Sweep {
+            subject: self.settings.subject,
             scenario: load.scenario.name(),
-            durability,
-            connections,
-            live_tokens,
-            objective: plan.objective,
+            durability: self.settings.durability,
+            connections: load.connections,
+            live_tokens: self.settings.tokens,
+            objective,
             steps: found.steps,
             knee: found.knee,
             limit: found.limit,
-        })
+        }
     }
 
     /// Requests at one rate, and a series where an interval is given.
     pub(crate) async fn measure(&mut self, load: &Load, interval: Option<Duration>) -> Result<Measured, SiteError> {
+        Ok(self.measure_while(load, interval, async |_| ()).await?.0)
+    }
+
+    async fn measure_while<T>(
+        &mut self,
+        load: &Load,
+        interval: Option<Duration>,
+        meanwhile: impl AsyncFnOnce(Instant) -> T,
+    ) -> Result<(Measured, T), SiteError> {
         self.prepare(load).await?;
         let (seed, material) = (fastrand::u64(..), self.material.clone());
         let recipe = Recipe::new(load.scenario, load.shares, self.settings.subject, material, seed);
         let Placement { server, load: cores, redis } = &self.placement;
         let shares_cores = cores.overlap(server) || (self.host.helper_pid().is_some() && cores.overlap(redis));
         let mut running = Running::start(load, self.host.address(), &recipe, cores, shares_cores, interval).await?;
+        let begin = running.began + load.warm_up;
+        let (seen, done) = tokio::join!(self.look_on(&mut running, load, interval), meanwhile(begin));
+        let seen = seen?;
+        let outcome = running.finish().await?;
+        Ok((self.conclude(load, &outcome, seen, interval), done))
+    }
+
+    /// Samples the server until the load is over.
+    async fn look_on(
+        &self,
+        running: &mut Running,
+        load: &Load,
+        interval: Option<Duration>,
+    ) -> Result<Seen, GeneratorError> {
         let bar = progress_bar(load);
         let begin = running.began + load.warm_up;
         sleep_until(running.began + load.warm_up / 2).await;
@@ -165,22 +225,18 @@ impl Site {
         let mut is_done = false;
         while !is_done && at < end {
             at = end.min(at + interval.unwrap_or(load.duration));
-            is_done = watch(&mut running, at, &bar).await?;
+            is_done = watch(running, at, &bar).await?;
             samples.push(self.usage());
         }
-        let syncs = self.syncs().await.since(syncs_before);
-        let outcome = running.finish().await?;
         bar.finish_and_clear();
-        Ok(self.conclude(load, &outcome, before, &samples, syncs, interval))
+        Ok(Seen { before, samples, syncs: self.syncs().await.since(syncs_before) })
     }
 
     fn conclude(
         &self,
         load: &Load,
         Outcome { tally, first_failure }: &Outcome,
-        before: Usage,
-        samples: &[Usage],
-        syncs: Syncs,
+        Seen { before, samples, syncs }: Seen,
         interval: Option<Duration>,
     ) -> Measured {
         let after = samples.last().copied().unwrap_or(before);
@@ -204,25 +260,26 @@ impl Site {
             first_failure: first_failure.clone(),
         };
         let length = interval.unwrap_or_default();
-        let each = tally.intervals.iter().zip(samples).scan((Duration::ZERO, before), |(at, before), (seen, after)| {
-            let (used, began) = (after.since(*before), *at);
-            (*before, *at) = (*after, began + length);
-            let seconds = length.min(tally.window.saturating_sub(began)).as_secs_f64();
-            Some(Interval {
-                at_seconds: began.as_secs_f64(),
-                answered_per_second: seen.answered as f64 / seconds.max(f64::MIN_POSITIVE),
-                errors: seen.errors,
-                latency: seen.latency(),
-                server_cores: used.server_cores(),
-                resident_bytes: after.resident_bytes,
-            })
-        });
+        let each =
+            tally.intervals.iter().zip(&samples).scan((Duration::ZERO, before), |(at, before), (seen, after)| {
+                let (used, began) = (after.since(*before), *at);
+                (*before, *at) = (*after, began + length);
+                let seconds = length.min(tally.window.saturating_sub(began)).as_secs_f64();
+                Some(Interval {
+                    at_seconds: began.as_secs_f64(),
+                    answered_per_second: seen.answered as f64 / seconds.max(f64::MIN_POSITIVE),
+                    errors: seen.errors,
+                    latency: seen.latency(),
+                    server_cores: used.server_cores(),
+                    resident_bytes: after.resident_bytes,
+                })
+            });
         Measured { step, intervals: each.collect() }
     }
 
     /// Makes the tokens that a scenario is about.
     async fn prepare(&mut self, load: &Load) -> Result<(), SiteError> {
-        let dead = DEAD_TOKENS_MAX.min(self.material.live.len());
+        let dead = DEAD_TOKENS.min(self.material.live.len());
         let needs = |kind: Scenario| load.scenario == kind || load.scenario == Scenario::IntrospectMix;
         if needs(Scenario::IntrospectUnknown) && self.material.unknown.len() == 0 {
             self.material.unknown = self.issuer.unknown(dead);
@@ -279,9 +336,41 @@ impl Site {
         &self.material
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.host.address()
+    }
+
+    /// What the server held of memory when it had its live tokens and nobody had asked yet, in bytes.
+    pub(crate) const fn filled_bytes(&self) -> u64 {
+        self.filled_bytes
+    }
+
     /// Resident memory of the server, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         machine::resident_bytes(self.host.pid())
+    }
+
+    /// What the server held of memory with all of its clients and no tokens, in bytes.
+    pub(crate) const fn empty_bytes(&self) -> u64 {
+        self.empty_bytes
+    }
+
+    /// Issues so many tokens more, and keeps every so manieth to ask for.
+    pub(crate) async fn issue_more(&mut self, count: usize, kept: usize) -> Result<(), SiteError> {
+        let live = Arc::make_mut(&mut self.material.live);
+        Ok(self.issuer.issue_more(&self.material.clients, (count, kept), live).await?)
+    }
+
+    /// Issues tokens that expire at about the same moment, whenever each was issued.
+    pub(crate) async fn issue_expiring(&mut self, count: usize, at: Instant) -> Result<(), SiteError> {
+        for begin in (0..count).step_by(EXPIRING_TOKENS) {
+            let seconds = at.saturating_duration_since(Instant::now()).as_secs();
+            let lifetime_seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
+            let clients = self.issuer.clients(ClientKind { lifetime_seconds, introspection: "own" }, 1).await?;
+            self.issuer.issue(&clients, EXPIRING_TOKENS.min(count - begin)).await?;
+        }
+        Ok(())
     }
 
     /// Kills Tessera and starts it again: how long it took until it was ready.
@@ -334,6 +423,14 @@ fn progress_bar(load: &Load) -> ProgressBar {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_prefix(format!("{} {rate}", load.scenario.name()));
     bar
+}
+
+/// What was sampled while there was load.
+struct Seen {
+    before: Usage,
+    /// At the end of each interval.
+    samples: Vec<Usage>,
+    syncs: Syncs,
 }
 
 /// What processes have used so far.
@@ -403,10 +500,14 @@ impl Syncs {
 const GATEWAYS: usize = 16;
 const LIFETIME_SECONDS: u32 = 86_400;
 /// Tokens of each kind that is not live, if there are as many live ones.
-const DEAD_TOKENS_MAX: usize = 200_000;
+const DEAD_TOKENS: usize = 100_000;
 /// So many more tokens are made to be revoked than should be needed.
 const POOL_MARGIN: f64 = 1.02;
 const POOL_SPARE: usize = 1000;
+/// Tokens that are issued with the same lifetime, in a fraction of a second.
+const EXPIRING_TOKENS: usize = 10_000;
+/// What a server is taken to answer where it answers less.
+const PEAK_MIN: f64 = 100.0;
 /// How often the bar moves.
 const BAR_PERIOD: Duration = Duration::from_millis(200);
 

@@ -2,6 +2,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
+//! | `measure` | `loadtest report`: the run that measures all of it |
 //! | `model` | all that a report shows, as JSON has it |
 //! | `figures` | what follows from it: knees, ratios to floor and rival |
 //! | `planner` | from a demand to cores, memory, disk and restart time |
@@ -10,7 +11,7 @@
 //! | `html`, `plot` | the page, and the plots in it |
 //!
 //! ```text
-//!  measured ──▶ Capacity ──▶ JSON ──▶ loadtest render, loadtest plan
+//!  measure ──▶ Capacity ──▶ JSON ──▶ loadtest render, loadtest plan
 //!                   └──────▶ page, text
 //! ```
 
@@ -18,6 +19,7 @@ mod figures;
 mod format;
 mod html;
 mod lines;
+mod measure;
 mod model;
 mod planner;
 mod plot;
@@ -35,6 +37,7 @@ use crate::measured::Durability;
 use crate::report::planner::{Coefficients, Demand, PlanError};
 
 pub(crate) use html::render_html;
+pub(crate) use measure::{Options, run};
 pub(crate) use model::*;
 
 /// A saved report, and how it is to be shown.
