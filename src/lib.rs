@@ -47,7 +47,8 @@
 //!
 //! # What always holds
 //!
-//! - Introspection touches no disk, no lock and no mailbox: a worker reads the shard's table itself.
+//! - Introspection touches no disk, no lock and no mailbox: a worker reads the shard's table itself. It writes nothing that
+//!   another worker writes too: counters are a worker's own, clients and grants are read without counting readers.
 //! - A token is owned by one shard, which handles one message at a time.
 //! - Apply, append, reply when durable: **every** reply of an actor, a refusal or a no-op too, waits until all that it may
 //!   rest on is synced. The one exception is an issued access token with durability `relaxed`.
@@ -63,7 +64,7 @@
 //!
 //! # Where to begin
 //!
-//! A request: [`endpoint`], `front.rs`, then `introspect.rs` and [`shard::Shards::find_active`]. A change:
+//! A request: [`endpoint`], `fast_path.rs`, then `introspect.rs` and [`shard::Shards::find_active`]. A change:
 //! [`shard::actor`], then [`journal`], whose page draws the file format byte by byte. A start: [`server::Server::start`]. What
 //! proves it all: `src/shard/tests/simulation.rs`.
 

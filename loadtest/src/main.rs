@@ -17,6 +17,7 @@
 //! | `database` | `loadtest database`: what PostgreSQL costs, and how it catches up after an outage |
 //! | `flows` | `loadtest flows`: users who go through whole flows beside each other, each answer judged |
 //! | `report` | the capacity report: `loadtest report`, `loadtest render` and `loadtest plan` |
+//! | `check` | `loadtest check`: budgets of speed, and what became of each |
 //!
 //! `flows` is a closed loop: its users wait for their answers, so a slow server is asked less. It is for the correctness of
 //! whole flows under concurrency and for finding regressions in them. `run` and `sweep` send at a rate that waits for nobody;

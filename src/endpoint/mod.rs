@@ -2,6 +2,14 @@
 //!
 //! A worker reads the request whole, authenticates its caller, and reads a shard's view or asks an actor. What goes wrong
 //! comes back as a `Rejection`, which `reject.rs` alone turns into a status.
+//!
+//! ```text
+//!             usual: POST to an endpoint that carries the load
+//! connection ─▶ fast_path ─▶ posted ─▶ loaded ─▶ introspect, introspect_batch, token, revoke
+//!                  │ anything else, with the connection           ▲
+//!                  └──▶ actix-http ─▶ front ──────────────────────┘
+//!                                       └──▶ actix-web's router ─▶ admin, health, metadata, metrics, snapshot
+//! ```
 
 mod admin;
 #[cfg(feature = "bench")]
@@ -56,7 +64,7 @@ impl Surface {
     }
 }
 
-/// The endpoints that go through actix-web's router. Those that carry the load stand in `front.rs`, before it.
+/// The endpoints that go through actix-web's router. Those that carry the load stand in `loaded.rs`, before it.
 fn configure(surface: Surface, app: &mut ServiceConfig) {
     if surface.has_oauth() {
         app.service(only_get(metadata::PATH, web::get().to(metadata::metadata)))

@@ -30,6 +30,12 @@ pub(super) fn steady<'a>(capacity: &'a Capacity, sweep: &'a Sweep) -> Option<&'a
     sweep.steps.iter().min_by(|one, other| distance(one).total_cmp(&distance(other)))
 }
 
+/// The step in which most was answered. There CPU times are compared: a server that waits in between pays more for each
+/// request.
+pub(super) fn busiest(sweep: &Sweep) -> Option<&Step> {
+    sweep.steps.iter().max_by(|one, other| one.answered_per_second.total_cmp(&other.answered_per_second))
+}
+
 /// The sweep of one scenario; of the floor and the rival there is one, whatever its durability is called.
 pub(super) fn sweep<'a>(
     capacity: &'a Capacity,
@@ -60,7 +66,8 @@ pub(super) struct Row<'a> {
     pub(super) sweep: &'a Sweep,
     pub(super) knee: Option<&'a Step>,
     pub(super) steady: Option<&'a Step>,
-    /// CPU time a request at the steady rate over the floor's at its own.
+    pub(super) busiest: Option<&'a Step>,
+    /// CPU time a request where each is busiest, over the floor's.
     pub(super) cpu_ratio: Option<f64>,
     /// Answers a second at the knee over the floor's, and over the rival's.
     pub(super) rate_to_floor: Option<f64>,
@@ -74,14 +81,16 @@ impl<'a> Row<'a> {
         let (knee_step, steady_step) = (knee(ours), steady(capacity, ours));
         let rate_to =
             |other: Option<&Sweep>| Some(knee_step?.answered_per_second / other.and_then(knee)?.answered_per_second);
-        let floor_cpu = floor.and_then(|floor| steady(capacity, floor)).map(|step| step.cpu_micros_per_request);
-        let cpu_ratio = steady_step.zip(floor_cpu).map(|(step, floor)| step.cpu_micros_per_request / floor);
+        let busiest_step = busiest(ours);
+        let floor_cpu = floor.and_then(busiest).map(|step| step.cpu_micros_per_request);
+        let cpu_ratio = busiest_step.zip(floor_cpu).map(|(step, floor)| step.cpu_micros_per_request / floor);
         // To stand beside oneself says nothing.
         let is_ours = ours.subject == Subject::Tessera;
         Self {
             sweep: ours,
             knee: knee_step,
             steady: steady_step,
+            busiest: busiest_step,
             cpu_ratio: cpu_ratio.filter(|_| ours.subject != Subject::Floor),
             rate_to_floor: rate_to(floor).filter(|_| ours.subject != Subject::Floor),
             rate_to_rival: rate_to(rival).filter(|_| is_ours),

@@ -80,7 +80,7 @@ pub(super) fn summary(capacity: &Capacity) -> Vec<Vec<String>> {
 fn summary_row(row: &Row<'_>) -> Vec<String> {
     let ratio = |value: Option<f64>| value.map_or_else(String::new, format::ratio);
     let rate = row.knee.map_or_else(|| "none".to_owned(), |step| rate(row.sweep, step));
-    let cpu = row.steady.map_or_else(String::new, |step| format::micros(step.cpu_micros_per_request));
+    let cpu = row.busiest.map_or_else(String::new, |step| format::micros(step.cpu_micros_per_request));
     let latency = row.steady.map_or_else(|| vec![String::new(); 5], |step| latency(&step.latency).into());
     let first = vec![
         figures::name(row.sweep),

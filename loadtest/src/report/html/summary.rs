@@ -12,7 +12,7 @@ pub(super) fn section(capacity: &Capacity) -> Option<Section> {
     let body = html! {
         div.cards { @for (figure, says) in lines::headlines(capacity) { (card(&figure, &says)) } }
         (table(
-            "Each scenario at the knee: the highest rate that met its objective. Percentiles and CPU time at 70 % of it.",
+            "Each scenario at the knee: the highest rate that met its objective. Percentiles at 70 % of it; CPU time where most was answered.",
             &lines::SUMMARY_HEADER,
             &lines::summary(capacity),
         ))

@@ -37,9 +37,9 @@ const fn millis(millis: u64) -> Duration {
 impl Pace {
     pub(super) const FULL: Self = Self {
         warm_up: millis(400),
-        step: millis(2000),
-        shares: &[0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.88, 0.95, 1.03, 1.15, 1.3],
-        steady: millis(6000),
+        step: millis(1500),
+        shares: &[0.1, 0.3, 0.5, 0.7, 0.82, 0.92, 1.0, 1.15],
+        steady: millis(5000),
         mix: millis(3000),
         series: millis(16_000),
         quiet: millis(5000),
