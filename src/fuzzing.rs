@@ -24,7 +24,7 @@ use crate::token::state::Replay;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("basic", basic),
     ("block", block),
     ("config", config),
@@ -32,6 +32,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("head", head),
     ("json", json),
     ("record", record),
+    ("request", request),
     ("snapshot", snapshot),
     ("token", token),
 ];
@@ -84,6 +85,11 @@ pub fn json(data: &[u8]) {
     } else {
         crate::endpoint::fuzzing::metadata(text);
     }
+}
+
+/// The bytes of a connection, as the fast path reads them.
+pub fn request(data: &[u8]) {
+    crate::endpoint::fuzzing::request(data);
 }
 
 /// A record's payload. The first two bytes are its kind and schema. What is read is applied, written and read again.

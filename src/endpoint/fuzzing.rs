@@ -11,7 +11,37 @@ use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
 use crate::endpoint::client_authentication::{CREDENTIALS_BYTES_MAX, read_basic};
 use crate::endpoint::form::{Form, PARAMETERS_MAX, VALUE_BYTES_MAX};
 use crate::endpoint::introspect_batch::BatchRequest;
+use crate::endpoint::posted::Parsed;
 use crate::endpoint::request::read_object;
+
+/// A request that is read where it lies is one whose end nobody can doubt: a naive look at its lines finds the same length and
+/// nothing that would change it; less of it is a part of it, and what follows changes nothing.
+pub(crate) fn request(data: &[u8]) {
+    let Parsed::Whole(posted) = Parsed::of(data) else { return };
+    let head = &data[..posted.bytes - posted.body.len()];
+    assert_eq!(posted.body, &data[head.len()..posted.bytes]);
+    let fields = || head.split(|byte| *byte == b'\n').skip(1).filter_map(|line| halves(line, b':'));
+    let values = |name: &str| -> Vec<&[u8]> {
+        fields()
+            .filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value.trim_ascii())
+            .collect()
+    };
+    let lengths: Vec<_> =
+        values("content-length").into_iter().map(|value| std::str::from_utf8(value).ok()?.parse().ok()).collect();
+    assert!(lengths == [Some(posted.body.len())] || (lengths.is_empty() && posted.body.is_empty()));
+    for name in ["transfer-encoding", "expect", "upgrade"] {
+        assert!(values(name).is_empty(), "{name}");
+    }
+    assert!(values("authorization").len() <= 1);
+    for length in (0..posted.bytes).rev().take(256) {
+        assert!(matches!(Parsed::of(&data[..length]), Parsed::Part(_)), "{length} of {} bytes", posted.bytes);
+    }
+    assert_eq!(
+        Parsed::of(&data[..posted.bytes]),
+        Parsed::of(&[&data[..posted.bytes], b"\xffPOST".as_slice()].concat())
+    );
+}
 
 /// A form reads as a browser's parser reads it, or not at all: where that one would replace, repeat or go on for ever.
 pub(crate) fn form(data: &[u8]) {
