@@ -61,6 +61,8 @@ const BUFFERS_KEPT: usize = 16;
 const BUFFER_BYTES: usize = 16 * 1024;
 /// A buffer that has grown beyond this is not kept.
 const BUFFER_BYTES_KEPT: usize = 512 * 1024;
+/// Room is made for so much of a body before it has arrived.
+const BODY_BYTES_AT_ONCE: usize = 64 * 1024;
 /// Answers to pipelined requests are gathered up to so many bytes.
 const GATHERED_BYTES: usize = 16 * 1024;
 
@@ -241,7 +243,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<'_, T> {
         let started = self.path.clock().monotonic();
         let timeout = self.path.worker.gate.body_timeout;
         let whole = self.read.len() + bytes;
-        self.read.reserve(bytes);
+        // What is only announced takes no memory.
+        self.read.reserve(bytes.min(BODY_BYTES_AT_ONCE));
         let arriving = async {
             while self.read.len() < whole {
                 if self.stream.read_buf(&mut self.read).await? == 0 {
