@@ -17,7 +17,7 @@ use crate::measured::{Durability, Figures, Step, Subject};
 
 /// How long is measured, and where.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Options {
+pub(super) struct Rounds {
     /// Rounds in which each side has its turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -43,7 +43,7 @@ const QUIET_SHARE: f64 = 0.3;
 const FEW: u64 = 1000;
 
 /// Measures everything that has a budget.
-pub(super) async fn measure(options: &Options) -> Result<Figures, CheckError> {
+pub(super) async fn measure(options: &Rounds) -> Result<Figures, CheckError> {
     let mut figures = Figures::new();
     let empty = options.open(Subject::Tessera, Durability::Sync, FEW, Scenario::Introspect).await?;
     let empty_bytes = empty.resident_bytes();
@@ -60,7 +60,7 @@ pub(super) async fn measure(options: &Options) -> Result<Figures, CheckError> {
     Ok(figures)
 }
 
-async fn introspection(options: &Options, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
+async fn introspection(options: &Rounds, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
     let mut floor = options.open(Subject::Floor, Durability::Sync, FEW, Scenario::Introspect).await?;
     let closed = options.closed(Scenario::Introspect);
     let [own, bare] = options.in_turn("introspect", [(tessera, &closed), (&mut floor, &closed)]).await?;
@@ -112,7 +112,7 @@ async fn beside_snapshot(site: &mut Site, load: &Load) -> Result<Step, CheckErro
     }
 }
 
-async fn issue(options: &Options, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
+async fn issue(options: &Rounds, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
     let mut floor = options.open(Subject::Floor, Durability::Sync, FEW, Scenario::Issue).await?;
     let mut rival = options.open(Subject::Rival, Durability::Sync, FEW, Scenario::Issue).await?;
     let mut memory = options.open(Subject::Tessera, Durability::Memory, FEW, Scenario::Issue).await?;
@@ -138,7 +138,7 @@ async fn issue(options: &Options, tessera: &mut Site, figures: &mut Figures) -> 
 }
 
 /// On one core and on two, of which the second may be the load's as well.
-async fn workers(options: &Options, figures: &mut Figures) -> Result<(), CheckError> {
+async fn workers(options: &Rounds, figures: &mut Figures) -> Result<(), CheckError> {
     let cores = |text: &str| text.parse::<Cores>().ok();
     let mut costs = Vec::new();
     for server_cores in ["0", "0-1"] {
@@ -159,7 +159,7 @@ async fn workers(options: &Options, figures: &mut Figures) -> Result<(), CheckEr
     Ok(())
 }
 
-impl Options {
+impl Rounds {
     fn settings(&self, subject: Subject, durability: Durability, tokens: u64) -> Settings {
         let server_arg: Vec<OsString> = Vec::new();
         let (server, directory) = (self.server.clone(), self.directory.clone());

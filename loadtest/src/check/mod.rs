@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(long)]
     measure: bool,
     #[command(flatten)]
-    rounds: figures::Options,
+    rounds: figures::Rounds,
     /// Write the verdicts there too, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
