@@ -34,7 +34,7 @@ pub(super) struct FastPath {
     limits: Limits,
     /// Empty buffers that are warm.
     buffers: RefCell<Vec<Vec<u8>>>,
-    head: RefCell<HeadOfSecond>,
+    date: RefCell<AnswerDate>,
     connections: Rc<Connections>,
 }
 
@@ -69,7 +69,7 @@ const GATHERED_BYTES: usize = 16 * 1024;
 impl FastPath {
     /// For a worker.
     pub(super) fn new(worker: Data<Worker>, limits: Limits) -> Self {
-        Self { worker, limits, buffers: RefCell::default(), head: RefCell::default(), connections: Rc::default() }
+        Self { worker, limits, buffers: RefCell::default(), date: RefCell::default(), connections: Rc::default() }
     }
 
     /// Looks after the connections until `stopping` ends, and then lets them end. Call it once, on the worker's own thread.
@@ -109,7 +109,7 @@ impl FastPath {
         let begin = answers.len();
         let Posted { loaded, fields, body, .. } = *request;
         let is_last = self.connections.is_stopping.get();
-        let length = self.head.borrow_mut().write(now, loaded, is_last, answers);
+        let length = self.date.borrow_mut().write_head(now, loaded, is_last, answers);
         let answered = match self.worker.gate.service() {
             Some(service) => {
                 loaded.answer(&LoadedRequest { service, fields, body, now }, answers).await.map(|()| StatusCode::OK)
@@ -138,7 +138,7 @@ impl FastPath {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         let status = response.status();
-        write_response(response, self.head.borrow_mut().date(now), answers);
+        write_response(response, self.date.borrow_mut().at(now), answers);
         status
     }
 }
@@ -430,11 +430,11 @@ async fn watch(connections: std::rc::Weak<Connections>, worker: Data<Worker>) {
     }
 }
 
-/// The head of an answer that is 200, as all answers of one second have it.
+/// The `Date` of answers, made once a second.
 #[derive(Default)]
-struct HeadOfSecond {
+struct AnswerDate {
     seconds: u64,
-    date: String,
+    text: String,
 }
 
 /// Where the length of a body belongs, once it is known.
@@ -446,21 +446,21 @@ struct LengthToCome {
 /// Room for the length of a body, in digits. It is filled up with spaces, which are allowed before a value (RFC 9110 §5.5).
 const LENGTH_DIGITS: usize = 10;
 
-impl HeadOfSecond {
-    fn date(&mut self, now: UnixTime) -> &str {
-        if self.seconds != now.as_seconds() || self.date.is_empty() {
+impl AnswerDate {
+    fn at(&mut self, now: UnixTime) -> &str {
+        if self.seconds != now.as_seconds() || self.text.is_empty() {
             self.seconds = now.as_seconds();
-            self.date = now.to_http_date();
+            self.text = now.to_http_date();
         }
-        &self.date
+        &self.text
     }
 
     /// Appends the head of an answer; its body comes next.
-    fn write(&mut self, now: UnixTime, loaded: Loaded, is_last: bool, answers: &mut Vec<u8>) -> LengthToCome {
+    fn write_head(&mut self, now: UnixTime, loaded: Loaded, is_last: bool, answers: &mut Vec<u8>) -> LengthToCome {
         answers.extend_from_slice(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\ndate: ",
         );
-        answers.extend_from_slice(self.date(now).as_bytes());
+        answers.extend_from_slice(self.at(now).as_bytes());
         if loaded.has_pragma() {
             answers.extend_from_slice(b"\r\npragma: no-cache");
         }
@@ -677,8 +677,8 @@ mod tests {
 
     #[test]
     fn the_length_of_a_body_is_filled_in_behind_spaces() {
-        let (mut head, mut answers) = (HeadOfSecond::default(), b"before".to_vec());
-        let length = head.write(UnixTime::from_seconds(0), Loaded::Token, false, &mut answers);
+        let (mut date, mut answers) = (AnswerDate::default(), b"before".to_vec());
+        let length = date.write_head(UnixTime::from_seconds(0), Loaded::Token, false, &mut answers);
         answers.extend_from_slice(b"{\"a\":123456}");
         length.fill_in(&mut answers);
         assert_eq!(

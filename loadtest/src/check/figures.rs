@@ -1,6 +1,5 @@
 //! What is measured to be held against budgets. Ratios are of medians over rounds in which each side has its turn.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -161,9 +160,8 @@ async fn workers(options: &Rounds, figures: &mut Figures) -> Result<(), CheckErr
 
 impl Rounds {
     fn settings(&self, subject: Subject, durability: Durability, tokens: u64) -> Settings {
-        let server_arg: Vec<OsString> = Vec::new();
         let (server, directory) = (self.server.clone(), self.directory.clone());
-        Settings { subject, durability, tokens, server, directory, server_arg, ..Settings::default() }
+        Settings { subject, durability, tokens, server, directory, ..Settings::default() }
     }
 
     async fn open(
