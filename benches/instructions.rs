@@ -33,7 +33,7 @@ mod texts;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[library_benchmark(setup = prepare)]
-#[bench::token_digest("token_digest")]
+#[bench::token_reference("token_reference")]
 #[bench::table_find_hit_100("table_find_hit_100")]
 #[bench::table_find_miss_100("table_find_miss_100")]
 #[bench::table_apply_100("table_apply_100")]

@@ -180,7 +180,8 @@ impl View {
 }
 
 fn answer(shards: &Shards, reference: TokenReference) -> Option<u64> {
-    let found = shards.find_active(reference, UnixTime::from_seconds(NOW.into())).ok()??;
+    let tokens = shards.read();
+    let found = tokens.find_active(reference, UnixTime::from_seconds(NOW.into())).ok()??;
     Some(read(found.grant.introspection(), found.issued_at, found.expires_at))
 }
 
@@ -283,7 +284,7 @@ impl Hasher for DigestHasher {
 fn fill(insert: &mut dyn FnMut(TokenDigest, Record)) {
     let grants: Vec<_> = (0..1_000).map(|client| Arc::new(SharedGrant::of(client))).collect();
     for ((number, fate), grant) in tokens().zip(grants.iter().cycle()) {
-        let digest = TokenDigest::of(&text(number));
+        let digest = TokenReference::of(&text(number)).expect("it is well formed").digest;
         let expires_at = if fate == Fate::HasExpired { NOW - 1 } else { LATER };
         let is_revoked = fate == Fate::IsRevoked;
         insert(digest, Record { issued_at: NOW - 3_600, expires_at, is_revoked, grant: Arc::clone(grant) });

@@ -140,6 +140,7 @@ fn terms(number: u32) -> Outcome<GrantTerms> {
         client_generation: 0,
         scope: Scope::parse("read write").map_err(|error| error.to_string())?,
         audience: Audience::empty(),
+        person: None,
     })
 }
 

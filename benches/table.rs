@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tessera::client::registry::Generation;
+use sdd::Guard;
 use tessera::token::access_token::Partition;
+use tessera::token::person::InForce;
 use tessera::token::state::{NewToken, ShardState};
 
 use crate::clients::{Clients, LATER, NOW};
@@ -53,12 +54,16 @@ fn by_size(criterion: &mut Criterion<CpuTime>) {
         group.bench_function(name("find_hit"), |bencher| {
             let reader = table.get_or_insert_with(|| Table::filled(tokens)).state.reader();
             let mut numbers = (0..).map(|number| random(number) % tokens);
-            bencher.iter(|| reader.find(digest(numbers.next().unwrap_or_default())).map(|found| found.is_some()));
+            bencher.iter(|| {
+                reader.find(digest(numbers.next().unwrap_or_default()), &Guard::new()).map(|found| found.is_some())
+            });
         });
         group.bench_function(name("find_miss"), |bencher| {
             let reader = table.get_or_insert_with(|| Table::filled(tokens)).state.reader();
             let mut numbers = ABSENT..;
-            bencher.iter(|| reader.find(digest(numbers.next().unwrap_or_default())).map(|found| found.is_some()));
+            bencher.iter(|| {
+                reader.find(digest(numbers.next().unwrap_or_default()), &Guard::new()).map(|found| found.is_some())
+            });
         });
         group.bench_function(name("apply"), |bencher| {
             let table = table.get_or_insert_with(|| Table::filled(tokens));
@@ -75,7 +80,7 @@ struct Table {
     state: ShardState,
     clients: Clients,
     /// No client is ever deleted.
-    in_force: Arc<Generation>,
+    in_force: InForce,
     /// The number of the next token that comes and goes.
     next: u64,
 }
@@ -98,7 +103,7 @@ struct Churned {
 impl Table {
     fn empty() -> Self {
         let state = ShardState::new(Arc::from("https://as.example"));
-        Self { state, clients: Clients::new(), in_force: Arc::default(), next: PASSING }
+        Self { state, clients: Clients::new(), in_force: InForce::default(), next: PASSING }
     }
 
     fn filled(tokens: u64) -> Self {

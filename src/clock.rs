@@ -42,6 +42,12 @@ impl UnixTime {
         self.millis / 1000
     }
 
+    /// The moment so many seconds later; the last one there is where that is beyond it.
+    #[must_use]
+    pub const fn plus_seconds(self, seconds: u64) -> Self {
+        Self { millis: self.millis.saturating_add(seconds.saturating_mul(1000)) }
+    }
+
     /// As HTTP's `Date` writes it (RFC 9110 §5.6.7); a moment after the year 9999 as the last second of that year.
     #[must_use]
     pub fn to_http_date(self) -> String {

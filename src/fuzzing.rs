@@ -13,24 +13,35 @@ use rkyv::util::AlignedVec;
 use crate::client::event::encode_stored;
 use crate::client::registry::ClientRegistry;
 use crate::config::Config;
+use crate::journal::Entry;
+use crate::password::hash::PasswordHash;
+use crate::signing::event::KeyEvent;
 use crate::token::access_token::{Partition, TokenReference};
+use crate::token::code::{CodeKind, CodeReference};
 use crate::token::digest::TokenDigest;
 use crate::token::event::{TokenEvent, encode_issued};
 use crate::token::grant::GrantTerms;
+use crate::token::person_event::{self, PersonEvent, encode_kept};
+use crate::token::refresh_token::RefreshKey;
 use crate::token::section::{SECTION_SCHEMA, TokenSectionView, TokenWalk};
-use crate::token::state::Replay;
+use crate::token::state::{Registries, Replay, ShardState};
+use crate::token::user_code::UserCode;
+use crate::user::name::UserName;
+use crate::user::registry::UserRegistry;
+use crate::user::session::{SESSION_TOKEN_CHARACTERS, SessionDigest};
 
 /// A property: panics on bytes that it does not hold for.
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("basic", basic),
     ("block", block),
     ("config", config),
     ("form", form),
     ("head", head),
     ("json", json),
+    ("password", password),
     ("record", record),
     ("request", request),
     ("snapshot", snapshot),
@@ -87,6 +98,25 @@ pub fn json(data: &[u8]) {
     }
 }
 
+/// The text of a password's hash, a username, or a session's token: what is read is what was written. No hash is checked, for that
+/// takes long.
+///
+/// # Panics
+///
+/// When the property does not hold.
+pub fn password(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(hash) = PasswordHash::parse(&text) {
+        assert_eq!(hash.as_str(), text);
+        assert_eq!(format!("{hash:?}"), "PasswordHash(..)");
+    }
+    if let Ok(name) = UserName::parse(&text) {
+        assert_eq!(UserName::parse(name.as_str()), Ok(name.clone()));
+        assert!(name.as_str().eq_ignore_ascii_case(&text));
+    }
+    assert_eq!(SessionDigest::of(&text).is_some(), text.len() == SESSION_TOKEN_CHARACTERS);
+}
+
 /// The bytes of a connection, as the fast path reads them.
 pub fn request(data: &[u8]) {
     crate::endpoint::fuzzing::request(data);
@@ -101,17 +131,33 @@ pub fn record(data: &[u8]) {
     let Some(([kind, schema], payload)) = data.split_first_chunk() else { return };
     let (kind, schema) = (u16::from(*kind), u16::from(*schema));
     let payload = aligned(payload);
-    let registry = Arc::new(ClientRegistry::default());
-    if crate::client::event::replay(&registry, kind, schema, &payload).is_ok_and(|is_ours| is_ours) {
-        replay_again(&registry);
+    let registries = Registries::default();
+    let registry = &registries.clients;
+    if crate::client::event::replay(registry, kind, schema, &payload).is_ok_and(|is_ours| is_ours) {
+        replay_again(registry);
+    }
+    if crate::user::event::replay(&registries.users, kind, schema, &payload).is_ok_and(|is_ours| is_ours) {
+        replay_users_again(&registries.users);
+    }
+    if let Ok(Some(event)) = KeyEvent::decode(kind, schema, &payload) {
+        let written = event.encode().expect("a key can be written");
+        let read =
+            KeyEvent::decode(written.kind, written.schema, &written.payload).expect("what was written can be read");
+        assert_eq!(read, Some(event));
     }
     let Ok(Some(event)) = TokenEvent::decode(kind, schema, &payload) else { return };
-    let mut replay = Replay::new(Arc::from("https://as.example"), registry, 0);
+    let is_valid = crate::token::event::check(kind, schema, &payload).is_ok();
+    let mut replay = Replay::new(Arc::from("https://as.example"), registries, 0);
     let is_applied = replay.apply(&event, Partition(0)).is_ok();
     let state = replay.finish();
+    assert!(is_applied || !is_valid, "what is valid can be applied");
+    if let (TokenEvent::Person(event), true) = (&event, is_applied) {
+        keep_again(event, &state);
+    }
     if let TokenEvent::Issued { digest, issued_at, expires_at, terms } = &event {
         assert_eq!(state.find(*digest).is_some(), is_applied && *expires_at > 0);
-        let Some(found) = state.reader().find(*digest).expect("nobody writes") else { return };
+        let guard = sdd::Guard::new();
+        let Some(found) = state.reader().find(*digest, &guard).expect("nobody writes") else { return };
         let again: &GrantTerms = found.grant.terms();
         assert_eq!((again.client_id.as_str(), again.client_generation), (terms.client_id, terms.client_generation));
         let written = encode_issued(*digest, *issued_at, *expires_at, again).expect("terms can be written");
@@ -120,16 +166,52 @@ pub fn record(data: &[u8]) {
     }
 }
 
+/// What a record about a person's grant made is written and read again, and makes the same.
+fn keep_again(event: &PersonEvent<'_>, state: &ShardState) {
+    if let PersonEvent::GrantStored { grant_id, grant } = event {
+        let kept = state.person_grant(*grant_id).expect("it was stored");
+        assert_eq!((kept.redeemed, kept.refresh, kept.created_at), (grant.redeemed, grant.refresh, grant.created_at));
+        let is_there = |access: &person_event::AccessView<'_>| state.find(access.digest).is_some();
+        assert!(grant.access.as_ref().is_none_or(|access| access.expires_at == 0 || is_there(access)));
+    }
+    for (grant_id, kept) in state.kept(None, usize::MAX) {
+        let (kind, written) = encode_kept(grant_id, kept).expect("what is kept can be written");
+        let read = TokenEvent::decode(kind, person_event::SCHEMA, &written).expect("what was written can be read");
+        let mut replay = Replay::new(Arc::from("https://as.example"), Registries::default(), 0);
+        replay.apply(&read.expect("it is a record of ours"), Partition(0)).expect("what was written is valid");
+        let again = replay.finish();
+        let (again_id, again) = again.kept(None, usize::MAX).next().expect("it was stored");
+        assert_eq!(again_id, grant_id);
+        let (again_kind, again) = encode_kept(grant_id, again).expect("what is kept can be written");
+        assert_eq!((again_kind, again.as_slice()), (kind, written.as_slice()));
+    }
+}
+
 fn replay_again(registry: &ClientRegistry) {
     for client in registry.all() {
-        let written = encode_stored(&client).expect("a client can be written");
-        let (again, kind) = (ClientRegistry::default(), crate::client::event::KIND_STORED);
+        let (kind, written) = encode_stored(&client).expect("a client can be written");
+        let again = ClientRegistry::default();
         let replayed = crate::client::event::replay(&again, kind, crate::client::event::SCHEMA, &written);
         assert!(replayed.expect("what was written can be read"));
         let again = again.find(client.id.as_str()).expect("it was stored");
         assert_eq!((&again.metadata, again.created_at), (&client.metadata, client.created_at));
         assert_eq!(again.generation, client.generation);
     }
+}
+
+fn replay_users_again(registry: &UserRegistry) {
+    let again = UserRegistry::default();
+    let records = |registry: &UserRegistry, push: &mut dyn FnMut(&Entry)| {
+        crate::user::event::records_of(registry, push).expect("people can be written");
+    };
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    records(registry, &mut |entry| {
+        let replayed = crate::user::event::replay(&again, entry.kind, entry.schema, &entry.payload);
+        assert!(replayed.expect("what was written can be read"));
+        first.push(entry.payload.to_vec());
+    });
+    records(&again, &mut |entry| second.push(entry.payload.to_vec()));
+    assert_eq!(first, second);
 }
 
 /// A snapshot: its file when the first byte is even, else the payload of a section of tokens, which is loaded, walked, written
@@ -145,7 +227,7 @@ pub fn snapshot(data: &[u8]) {
     }
     let load = |payload: &[u8]| {
         let section = TokenSectionView::decode(SECTION_SCHEMA, payload).ok()?;
-        let mut replay = Replay::new(Arc::from("https://as.example"), Arc::default(), 0);
+        let mut replay = Replay::new(Arc::from("https://as.example"), Registries::default(), 0);
         replay.load(&section, |_| true).ok()?;
         Some(replay.finish())
     };
@@ -175,25 +257,73 @@ pub fn token(data: &[u8]) {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     let text = String::from_utf8_lossy(data);
-    let routing = text.strip_prefix("tsr_at_").filter(|_| text.len() == 67).and_then(|body| body.get(..12));
-    let routing = routing.and_then(|routing| URL_SAFE_NO_PAD.decode(routing).ok());
-    let reference = TokenReference::of(&text);
-    assert_eq!(reference.map(|own| own.routing_id.0.to_le_bytes().to_vec()), routing.map(|bytes| bytes[..8].to_vec()));
-    assert!(reference.is_none_or(|own| own.digest == TokenDigest::of(&text)));
+    let coded = text.strip_prefix("tsr_at_").filter(|_| text.len() == 67);
+    let coded = coded.and_then(|coded| URL_SAFE_NO_PAD.decode(coded).ok());
+    let expected = coded.map(|bytes| (bytes[..8].to_vec(), TokenDigest::of_bytes(&bytes)));
+    let reference = TokenReference::of(&text).map(|own| (own.routing_id.0.to_le_bytes().to_vec(), own.digest));
+    assert_eq!(reference, expected);
+    refresh_token(&text);
+    code(&text);
+    user_code(&text);
+}
+
+/// The key of the refresh tokens that are kept as inputs.
+const REFRESH_KEY: [u8; 32] = [7; 32];
+
+fn refresh_token(text: &str) {
+    let key = RefreshKey::new(&REFRESH_KEY);
+    let Some(presented) = key.read(text) else { return };
+    assert_eq!((presented.reference.digest, text.len()), (TokenDigest::of(text), 93));
+    let [successor, again] = [(); 2].map(|()| key.successor(&presented));
+    assert_eq!(successor.digest(), again.digest());
+    let successor = key.read(successor.reveal()).expect("we made it").reference;
+    let generation = presented.reference.generation.saturating_add(1);
+    assert_eq!((successor.grant_id, successor.generation), (presented.reference.grant_id, generation));
+    let access = TokenReference::of(key.access_token(&presented).reveal()).expect("we made it");
+    assert_eq!(access.routing_id, successor.grant_id.routing_id());
+}
+
+fn code(text: &str) {
+    let [code, device] = [CodeKind::Authorization, CodeKind::Device].map(|kind| CodeReference::of(kind, text));
+    assert!(code.is_none() || device.is_none(), "a code is of one kind");
+    for reference in [code, device].into_iter().flatten() {
+        assert_eq!((reference.digest, text.len()), (TokenDigest::of(text), 77));
+        assert!(TokenReference::of(text).is_none());
+    }
+}
+
+fn user_code(typed: &str) {
+    let Some(code) = UserCode::parse(typed) else { return };
+    let shown = code.to_string();
+    assert_eq!((UserCode::parse(&shown), shown.len()), (Some(code), 9));
+    let letters = |text: &str| {
+        text.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.to_ascii_uppercase()).collect::<Vec<_>>()
+    };
+    assert_eq!(letters(typed), letters(&shown));
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use crate::client::event::{KIND_DELETED, KIND_STORED, encode_deleted};
+    use crate::client::event::{KIND_DELETED, encode_deleted};
     use crate::client::id::ClientId;
     use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
     use crate::client::{Client, Credential};
     use crate::oauth::audience::Audience;
     use crate::oauth::scope::Scope;
+    use crate::oauth::subject::Subject;
     use crate::token::access_token::AccessToken;
+    use crate::token::code::Code;
     use crate::token::event::{KIND_ISSUED, KIND_REVOKED, encode_revoked};
+    use crate::token::grant_id::GrantId;
+    use crate::token::person::{
+        DeviceDecision, InForce, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState,
+    };
+    use crate::token::person_event::{
+        AccessIssued, KIND_CODE_STORED, KIND_DEVICE_STORED, KIND_GRANT_ENDED, KIND_GRANT_STORED, encode_code,
+        encode_device, encode_grant, encode_grant_ended,
+    };
 
     use super::*;
 
@@ -266,12 +396,108 @@ mod tests {
         {
             seeds.push(("token", text.into()));
         }
+        for text in [
+            "$argon2id$v=19$m=1024,t=2,p=1$i33e17WvMfpMg2tcValyMw$A4Eajm+CKfysmlNARvyq7D1NHEuDxFMj0Xoc2BQHGGs",
+            "$2b$04$.q7HRqjabY2c352Ir0WJdeVmf0i1ngkBmBHD61YINN/0d6QHMe6bm",
+            "$pbkdf2-sha256$1000$U6p1rtVaa01pTak1phQi5A$W0iNwGiHvIOeWTL8UniCKmRjSWvEVgEw9Wh47l045EA",
+            "$pbkdf2-sha512$i=1000,l=64$q1l03aCce+erY9x7CM+WFA$wlS6AEIKNdXezGtMrnbAEUsDHYAm+51sLJz6GLxr+PLHygG/iDTJU4wcNKP58Lw/arw97FpcepojLytDAGTuiw",
+            "Alice.B+c@Example.com",
+            "a b",
+            &"x".repeat(SESSION_TOKEN_CHARACTERS),
+        ] {
+            seeds.push(("password", text.into()));
+        }
+        seeds.extend(user_seeds());
+        let grant_id = GrantId::from_bytes(*b"0123456789abcdef");
+        let random = ring::rand::SystemRandom::new();
+        let refresh = RefreshKey::new(&REFRESH_KEY).first(grant_id, &random).unwrap();
+        let codes = [CodeKind::Authorization, CodeKind::Device]
+            .map(|kind| Code::random(kind, grant_id, &random).unwrap().reveal().to_owned());
+        let user_codes = ["BCDF-GHJK", " bcdf ghjk ", "BCDF-GHJA"].map(str::to_owned);
+        for text in codes.into_iter().chain(user_codes).chain([refresh.reveal().to_owned()]) {
+            seeds.push(("token", text[1..].into()));
+            seeds.push(("token", text.into()));
+        }
         seeds.extend(record_seeds());
+        seeds.extend(person_seeds());
         let section = std::fs::read(corpus("../../golden/token-section-1.bin")).unwrap();
         for cut in [section.len(), 100] {
             seeds.push(("snapshot", [&[1], &section[..cut]].concat()));
         }
         seeds
+    }
+
+    /// The golden files of people.
+    fn user_seeds() -> Vec<(&'static str, Vec<u8>)> {
+        let golden = |(kind, name): &(u16, &str)| {
+            let payload = std::fs::read(corpus(&format!("../../golden/{}-1.bin", name.replace('_', "-")))).unwrap();
+            let [low, _] = kind.to_le_bytes();
+            ("record", [&[low, 1], payload.as_slice()].concat())
+        };
+        crate::user::event::KINDS.iter().map(golden).collect()
+    }
+
+    fn person_seeds() -> Vec<(&'static str, Vec<u8>)> {
+        let (grant_id, digest) = (GrantId::from_bytes([3; 16]), TokenDigest::from_bytes([7; 16]));
+        let person =
+            PersonTerms { grant_id, subject: Subject::parse("ada").unwrap(), subject_generation: 1, auth_time: 2 };
+        let without = GrantTerms {
+            client_id: ClientId::parse("a-longer-client-id").unwrap(),
+            client_generation: 1,
+            scope: Scope::parse("read write").unwrap(),
+            audience: Audience::parse(["https://api.example"]).unwrap(),
+            person: None,
+        };
+        let terms = Arc::new(GrantTerms { person: Some(Arc::new(person)), ..without.clone() });
+        let code = PendingCode {
+            digest,
+            terms: Arc::clone(&terms),
+            in_force: InForce::default(),
+            redirect_uri: Some(Box::from("https://app.example/cb")),
+            code_challenge: Some([9; 32]),
+            nonce: Some(Box::from("a nonce of the request")),
+            expires_at: 60,
+        };
+        let device = |decision, terms: Arc<GrantTerms>| PendingDevice {
+            digest,
+            terms,
+            in_force: InForce::default(),
+            requested_at: 1,
+            requested_from: Some(std::net::IpAddr::from([192, 0, 2, 1])),
+            expires_at: 600,
+            decision,
+        };
+        let refresh = RefreshState {
+            generation: 2,
+            current: digest,
+            previous: Some(digest),
+            refreshed_at: 5,
+            idle_until: 50,
+            expires_at: 100,
+        };
+        let grant = |refresh| PersonGrant {
+            terms: Arc::clone(&terms),
+            in_force: InForce::default(),
+            created_at: 4,
+            redeemed: digest,
+            refresh,
+            access_expires_at: 20,
+        };
+        let access = AccessIssued { digest, issued_at: 5, expires_at: 20, scope: Some(Scope::parse("read").unwrap()) };
+        let records = [
+            (KIND_CODE_STORED, encode_code(grant_id, &code)),
+            (KIND_DEVICE_STORED, encode_device(grant_id, &device(DeviceDecision::Awaited, Arc::new(without)))),
+            (KIND_DEVICE_STORED, encode_device(grant_id, &device(DeviceDecision::Approved, Arc::clone(&terms)))),
+            (KIND_GRANT_STORED, encode_grant(grant_id, &grant(Some(refresh)), Some(&access))),
+            (KIND_GRANT_STORED, encode_grant(grant_id, &grant(None), None)),
+            (KIND_GRANT_ENDED, encode_grant_ended(grant_id)),
+        ];
+        let bytes = |(kind, payload): (u16, Result<AlignedVec, _>)| {
+            let [kind, _] = kind.to_le_bytes();
+            let payload: Result<AlignedVec, rkyv::rancor::Error> = payload;
+            ("record", [&[kind, 1], payload.unwrap().as_slice()].concat())
+        };
+        records.into_iter().map(bytes).collect()
     }
 
     fn record_seeds() -> Vec<(&'static str, Vec<u8>)> {
@@ -281,16 +507,20 @@ mod tests {
             client_generation: 1,
             scope: Scope::parse(scope).unwrap(),
             audience: Audience::parse(audience.iter().copied()).unwrap(),
+            person: None,
         };
         let client = |json: &str, credential| {
             let document: ClientMetadataDocument = serde_json::from_str(json).unwrap();
             let metadata = ClientMetadata::parse(&document).unwrap();
             let id = ClientId::parse("a-longer-client-id").unwrap();
             let created_at = crate::clock::UnixTime::from_seconds(1_800_000_000);
-            encode_stored(&Client { id, metadata, credential, created_at, generation: 3, in_force: Arc::default() })
-                .unwrap()
+            let in_force = Arc::default();
+            encode_stored(&Client { id, metadata, credential, created_at, generation: 3, in_force }).unwrap()
         };
         let secret = Credential::Generated(crate::client::secret::SecretDigest::of("s"));
+        let hash = "$2b$04$.q7HRqjabY2c352Ir0WJdeVmf0i1ngkBmBHD61YINN/0d6QHMe6bm";
+        let hash = PasswordHash::parse(hash).unwrap();
+        let imported = Credential::Imported(Arc::new(crate::client::secret::ImportedSecret::new(hash)));
         let records = [
             (KIND_ISSUED, encode_issued(digest, 5, 6, &terms("", &[])).unwrap()),
             (
@@ -298,8 +528,9 @@ mod tests {
                 encode_issued(digest, 5, u32::MAX, &terms("read write", &["https://api.example", "b"])).unwrap(),
             ),
             (KIND_REVOKED, encode_revoked(digest, 6).unwrap()),
-            (KIND_STORED, client("{}", Credential::Missing)),
-            (KIND_STORED, client(r#"{"client_name":"n","scope":"a","audience":["x"]}"#, secret)),
+            client("{}", Credential::Missing),
+            client(r#"{"client_name":"n","scope":"a","audience":["x"]}"#, secret),
+            client("{}", imported),
             (KIND_DELETED, encode_deleted(&ClientId::parse("a-longer-client-id").unwrap(), 4).unwrap()),
         ];
         let bytes = |(kind, payload): (u16, AlignedVec)| {

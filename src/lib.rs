@@ -7,18 +7,20 @@
 //! | room | what it has | it may import | never |
 //! |---|---|---|---|
 //! | [`clock`] | the only reader of the machine's clocks | | |
-//! | [`oauth`] | words of the RFCs: scope, audience, grant types, errors | | |
+//! | [`oauth`] | words of the RFCs: scope, audience, grant types, redirect URIs, errors | | |
 //! | [`telemetry`] | counters, histograms, log lines | | |
 //! | [`config`] | the only reader of flags, environment and file | | |
 //! | [`journal`] | the append-only log, and the only writer of files | `clock` | what a token is |
-//! | [`client`] | clients, their registry and its one writer | `clock` `oauth` `journal` | HTTP, SQL |
-//! | [`token`] | tokens, grants, the table: a state machine | `oauth` `client` (ids) | threads, I/O, `async`, clocks |
-//! | [`signing`] | keys that derive from the master key | `clock` `oauth` | HTTP, SQL |
-//! | [`grant`] | one file per grant type, pure | `clock` `oauth` `client` `token` `signing` | actors, HTTP, I/O |
-//! | [`postgres`] | the queryable copy in PostgreSQL, and the way back from it; the only SQL | `clock` `oauth` `client` `token` `journal` | actors, HTTP |
-//! | [`shard`] | routing, the actor that owns a shard, recovery | the above but `signing`, `config` and `postgres` | HTTP, SQL |
-//! | [`endpoint`] | HTTP, one file per endpoint | all above but `journal`, `config` and `postgres` | disk on a request's path |
-//! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `token` `signing` `postgres` | the server's state |
+//! | [`password`] | hashes of passwords, and the threads that check them | `clock` `journal` (priorities) | whose they are |
+//! | [`client`] | clients, their registry and its one writer | `clock` `oauth` `journal` `password` | HTTP, SQL |
+//! | [`user`] | people, their sessions and consents, and their one writer | `clock` `oauth` `client` `journal` `password` | HTTP, SQL |
+//! | [`signing`] | keys that derive from the master key, texts sealed with them, and the keys that sign, with their one writer | `clock` `oauth` `journal` | HTTP, SQL |
+//! | [`token`] | tokens, grants, the table: a state machine | `oauth` `client` `user` (ids, generations) `signing` (their registry) | threads, I/O, `async`, clocks |
+//! | [`grant`] | one file per grant type, and the authorization request; pure | `clock` `oauth` `client` `user` `token` `signing` | actors, HTTP, I/O |
+//! | [`postgres`] | the queryable copy in PostgreSQL, and the way back from it; the only SQL | `clock` `oauth` `password` `client` `user` `token` `signing` `journal` | actors, HTTP |
+//! | [`shard`] | routing, the actor that owns a shard, recovery | the above but `config` and `postgres` | HTTP, SQL |
+//! | [`endpoint`] | HTTP, one file per endpoint; `page/` is what people see | all above but `journal`, `config` and `postgres` | disk on a request's path |
+//! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `user` `token` `signing` `postgres` | the server's state |
 //! | [`server`] | the composition root | everything | |
 //! | `benching` | single steps for the benches to measure; in no build but that with the feature `bench` | everything | |
 //! | `fuzzing` | what holds for any bytes; in no build but those of tests and fuzzers | everything | |
@@ -40,8 +42,9 @@
 //!                                                          └───────────┘
 //! ```
 //!
-//! Beside them: `ClientActor` on an arbiter of its own; the `spare` thread, which fills the next journal segment with zeros
-//! and keeps a reserve for revocations; the `snapshot` thread, which walks clients and tokens while they go on, writes what
+//! Beside them: `ClientActor`, `UserActor` and `KeyActor` on arbiters of their own; `password` threads, half of the cores at most and at the
+//! lowest priority, which check passwords, and a `client-secret` thread for secrets that came with a hash; the `spare` thread, which fills the next journal segment with zeros
+//! and keeps a reserve for revocations; the `snapshot` thread, which walks clients, users and tokens while they go on, writes what
 //! it saw, and retires the segments that no restart and no database needs any more; the `projector` thread, where there is a
 //! database; and a tick every second, which follows the clock and lets shards remove what has expired.
 //!
@@ -49,7 +52,10 @@
 //!
 //! - Introspection touches no disk, no lock and no mailbox: a worker reads the shard's table itself. It writes nothing that
 //!   another worker writes too: counters are a worker's own, clients and grants are read without counting readers.
-//! - A token is owned by one shard, which handles one message at a time.
+//! - A token is owned by one shard, which handles one message at a time; so is a person's grant, with all that hangs on it. Of any
+//!   number of redemptions of one code one succeeds, and a refresh token has one successor, for it follows from the token itself.
+//! - A lost answer logs nobody out: who refreshes again inside the window gets the same tokens again. A refresh token that comes
+//!   up after that ends its grant.
 //! - Apply, append, reply when durable: **every** reply of an actor, a refusal or a no-op too, waits until all that it may
 //!   rest on is synced. The one exception is an issued access token with durability `relaxed`.
 //! - What is visible is durable: a revocation counts from the moment that a crash cannot take it back.
@@ -64,8 +70,9 @@
 //!
 //! # Where to begin
 //!
-//! A request: [`endpoint`], `fast_path.rs`, then `introspect.rs` and [`shard::Shards::find_active`]. A change:
-//! [`shard::actor`], then [`journal`], whose page draws the file format byte by byte. A start: [`server::Server::start`]. What
+//! A request: [`endpoint`], `fast_path.rs`, then `introspect.rs` and [`shard::ReadShards::find_active`]. A change:
+//! [`shard::actor`], then [`journal`], whose page draws the file format byte by byte. A person's grant: `endpoint/authorize.rs`,
+//! which draws the way to a code, then [`shard::people`]. A start: [`server::Server::start`]. What
 //! proves it all: `src/shard/tests/simulation.rs`.
 
 #[cfg(feature = "bench")]
@@ -81,9 +88,11 @@ pub mod fuzzing;
 pub mod grant;
 pub mod journal;
 pub mod oauth;
+pub mod password;
 pub mod postgres;
 pub mod server;
 pub mod shard;
 pub mod signing;
 pub mod telemetry;
 pub mod token;
+pub mod user;

@@ -34,6 +34,17 @@ fn main() -> ExitCode {
         Command::Client(command) => {
             with_config(command.flags(), |config| ask(command::client::run(&command, &config.storage.data_dir)))
         }
+        Command::Grant(command) => {
+            with_config(command.flags(), |config| ask(command::grant::run(&command, &config.storage.data_dir)))
+        }
+        Command::Key(command) => with_config(command.flags(), |config| {
+            forbid_core_dumps();
+            ask(command::key::run(&command, &config.storage.data_dir))
+        }),
+        Command::User(command) => with_config(command.flags(), |config| {
+            forbid_core_dumps();
+            ask(command::user::run(&command, &config.storage.data_dir))
+        }),
         Command::Snapshot(server) => {
             with_config(server.flags(), |config| ask(command::snapshot::take(&config.storage.data_dir)))
         }

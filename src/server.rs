@@ -1,10 +1,13 @@
 //! The composition root: journal → recovery → shards → projector → endpoints. Stops in reverse.
 
 mod directory;
+mod keys;
 mod metrics;
+mod theme;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,27 +26,44 @@ use crate::clock::{Clock, Tick};
 use crate::command::socket::SOCKET_NAME;
 use crate::config::secret::BootstrapClient;
 use crate::config::value::Durability;
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, HttpConfig, PeopleConfig};
 use crate::endpoint::Surface;
+use crate::endpoint::guesses::Guesses;
+use crate::endpoint::operator_login::OperatorLogin;
+use crate::endpoint::page::csrf::Csrf;
+use crate::endpoint::page::{Pages, PagesError};
 use crate::endpoint::server::Listening;
 use crate::endpoint::service::{Gate, Service};
 use crate::grant::Defaults;
 use crate::journal::disk::DiskLock;
 use crate::journal::snapshot::SnapshotRead;
 use crate::journal::{Disk as _, Journal, JournalError, Lane, Opened, Opening, Options, RealDisk};
+use crate::oauth::algorithm::SigningAlgorithm;
+use crate::password::hash::NoResources;
+use crate::password::pool::PasswordPool;
 use crate::postgres::{Mark, PostgresError, ProjectorParts, RunningProjector};
 use crate::server::directory::{DirectoryError, master_key};
+use crate::server::keys::{KeyUpkeep, RunningKeys};
 use crate::server::metrics::{Projection, Sources};
+use crate::server::theme::{ThemeError, read_theme};
 use crate::shard::actor::ShardParts;
 use crate::shard::recovery::{Rebuild, Recovery, RecoveryError};
 use crate::shard::snapshot::{RunningSnapshots, SnapshotParts};
 use crate::shard::{Router, RunningShards, Shards};
+use crate::signing::actor::KeyError;
 use crate::signing::derivation::DerivedKeys;
+use crate::signing::registry::UnopenedKey;
+use crate::signing::seal::Sealer;
 use crate::telemetry::http::HttpMetrics;
 use crate::telemetry::message::MessageMetrics;
 use crate::telemetry::progress::StartProgress;
 use crate::telemetry::projection::ProjectionMetrics;
-use crate::token::state::ShardState;
+use crate::token::refresh_token::RefreshKey;
+use crate::token::state::{Registries, ShardState};
+use crate::token::user_code::UserCodeKey;
+use crate::user::actor::{SessionLimits, UserActor, UserActorParts, UserMessage};
+use crate::user::logins::{LoginLimits, Logins};
+use crate::user::registry::UserRegistry;
 
 /// A running server.
 pub struct Server {
@@ -55,6 +75,7 @@ pub struct Server {
     pub issuer: Arc<str>,
     /// The admin client that was made because there was no client yet, with its secret, which is nowhere else.
     pub first_admin: Option<(ClientId, ClientSecret)>,
+    people: People,
     shards: Arc<Shards>,
     clock: Arc<Clock>,
     listeners: Vec<Listener>,
@@ -64,8 +85,21 @@ pub struct Server {
     /// `None` where there is no database.
     projector: Option<RunningProjector>,
     running_shards: RunningShards,
-    client_arbiter: Arbiter,
+    /// Those of the clients, of the users and of the keys.
+    arbiters: [Arbiter; 3],
+    key_upkeep: KeyUpkeep,
     kept: Kept,
+}
+
+/// The ways to the people of a server.
+#[derive(Clone)]
+pub struct People {
+    /// To read.
+    pub users: Arc<UserRegistry>,
+    /// To change.
+    pub user_actor: Addr<UserActor>,
+    /// To let in.
+    pub logins: Arc<Logins>,
 }
 
 /// What holds the data directory while the server runs.
@@ -116,12 +150,27 @@ pub enum StartError {
     /// The first client cannot be stored.
     #[error("the admin client cannot be stored: {0}")]
     Admin(#[from] ClientError),
+    /// A key of the journal is sealed with another master key.
+    #[error(transparent)]
+    Unopened(#[from] UnopenedKey),
+    /// The first keys cannot be stored.
+    #[error("the first keys cannot be stored: {0}")]
+    Keys(#[from] KeyError),
     /// The database cannot be, or must not be, written by this server.
     #[error(transparent)]
     Database(#[from] PostgresError),
     /// The system has no thread to give.
     #[error("cannot start a thread: {0}")]
-    NoThread(io::Error),
+    NoThread(#[from] io::Error),
+    /// The system has no randomness to give.
+    #[error(transparent)]
+    NoRandomness(#[from] NoResources),
+    /// A page cannot be rendered.
+    #[error(transparent)]
+    Pages(#[from] PagesError),
+    /// The operator's templates cannot be read.
+    #[error(transparent)]
+    Theme(#[from] ThemeError),
     /// A thread ended before it was done.
     #[error("a thread of the recovery ended before it was done")]
     Panicked,
@@ -141,7 +190,7 @@ impl StartError {
         match self {
             Self::Journal(JournalError::Locked) => 75,
             Self::Journal(JournalError::Io { .. }) => 1,
-            Self::Journal(_) | Self::Recovery(_) => 65,
+            Self::Journal(_) | Self::Recovery(_) | Self::Unopened(_) => 65,
             Self::Database(error) => error.exit_code(),
             _ => 1,
         }
@@ -152,7 +201,7 @@ impl StartError {
 struct Recovered {
     states: Vec<ShardState>,
     lanes: Vec<Lane>,
-    registry: Arc<ClientRegistry>,
+    registries: Registries,
     kept: Kept,
 }
 
@@ -174,19 +223,32 @@ impl Server {
             Some(issuer) => Arc::from(issuer.as_str()),
             None => Arc::from(format!("http://{address}")),
         };
+        let pages = Pages::new(&read_theme(config.http.templates_dir.as_deref())?, &issuer)?;
         let router = Router::new(keys.shard_hash, usize::from(config.shards.count));
         let start =
             Starting { config, keys: &keys, router: &router, issuer: &issuer, clock: &clock, progress: &progress };
-        let Recovered { states, mut lanes, registry, kept } = start.recover().await?;
-        let ground = Ground { router, issuer: Arc::clone(&issuer), registry, clock: Arc::clone(&clock) };
+        let Recovered { states, mut lanes, registries, kept } = start.recover().await?;
+        let ground = Ground { router, issuer: Arc::clone(&issuer), registries, clock: Arc::clone(&clock) };
         // Only who holds the directory may have its socket, so it comes after the lock.
         listeners.push(Listener::on_socket(&config.storage.data_dir.join(SOCKET_NAME), &gate, &http_metrics)?);
 
         let random: Arc<dyn SecureRandom + Send + Sync> = Arc::new(SystemRandom::new());
+        let signing_keys = RunningKeys::start(
+            &config.tokens,
+            &ground.registries.keys,
+            lanes.pop().unwrap_or_else(Lane::memory),
+            Sealer::new(&keys.seal),
+            &clock,
+            &random,
+        )?;
+        let users = RunningUsers::start(config, &ground, lanes.pop().unwrap_or_else(Lane::memory), &random)?;
         let clients = RunningClients::start(&ground, lanes.pop().unwrap_or_else(Lane::memory), &random);
         let running_shards = start_shards(config, &ground, states, lanes, kept.journal());
         let shards = running_shards.shards();
-        let first_admin = ensure_admin(config.bootstrap_client.as_ref(), &ground.registry, &clients.actor).await?;
+        let first_admin =
+            ensure_admin(config.bootstrap_client.as_ref(), &ground.registries.clients, &clients.actor).await?;
+        let algorithms = config.tokens.key_algorithms.names().filter_map(SigningAlgorithm::parse).collect::<Vec<_>>();
+        signing_keys.ensure(&algorithms, clock.now()).await?;
         let snapshots = kept.journal().map(|journal| start_snapshots(config, &ground, &shards, journal)).transpose()?;
         let projector = kept.journal().map(|journal| start_projector(config, &ground, &keys, journal)).transpose()?;
         let (projector, projection) = projector.flatten().unzip();
@@ -194,31 +256,56 @@ impl Server {
         let sources = Sources {
             http: http_metrics,
             shards: Arc::clone(&shards),
-            registry: Arc::clone(&ground.registry),
+            registry: Arc::clone(&ground.registries.clients),
             clients: Arc::clone(&clients.metrics),
+            users: Arc::clone(&ground.registries.users),
+            user_messages: Arc::clone(&users.metrics),
+            logins: Arc::clone(&users.logins),
+            secret_pool: Arc::clone(&users.secret_pool),
             journal: kept.journal().map(Journal::metrics),
             snapshots: snapshots.as_ref().map(|running| running.snapshots().metrics()),
             projection,
         };
+        let people = People {
+            users: Arc::clone(&ground.registries.users),
+            user_actor: users.actor.clone(),
+            logins: Arc::clone(&users.logins),
+        };
         gate.open(Service {
             issuer: Arc::clone(&issuer),
-            registry: ground.registry,
+            keys: ground.registries.keys,
+            key_actor: signing_keys.actor,
+            key_publish_seconds: config.tokens.key_publish_seconds,
+            registry: ground.registries.clients,
             clients: clients.actor,
+            users: ground.registries.users,
+            user_actor: users.actor,
+            logins: users.logins,
+            secret_pool: users.secret_pool,
             shards: Arc::clone(&shards),
             snapshots: snapshots.as_ref().map(RunningSnapshots::snapshots),
             defaults: Defaults { access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds },
+            pages,
+            csrf: Csrf::new(&keys.csrf),
+            guesses: Guesses::default(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            operator_login: config.http.login_url.as_ref().map(|url| OperatorLogin::new(url.as_str().to_owned())),
+            sealer: Sealer::new(&keys.seal),
+            refresh_key: RefreshKey::new(&keys.refresh_token),
+            user_code_key: UserCodeKey::new(&keys.user_code),
             random,
             exposition: sources.expose(),
             database: health.map(|projection| Box::new(move || projection.health()) as _),
         });
-        let ticks = actix_rt::spawn(tick_every_second(Arc::clone(&clock), Arc::clone(&shards)));
+        let ticks =
+            actix_rt::spawn(tick_every_second(Arc::clone(&clock), Arc::clone(&shards), signing_keys.upkeep.clone()));
         tracing::info!(%address, %issuer, "ready");
-        let client_arbiter = clients.arbiter;
         Ok(Self {
             address,
             admin_address,
             issuer,
             first_admin,
+            people,
             shards,
             clock,
             listeners,
@@ -226,13 +313,22 @@ impl Server {
             snapshots,
             projector,
             running_shards,
-            client_arbiter,
+            arbiters: [clients.arbiter, users.arbiter, signing_keys.arbiter],
+            key_upkeep: signing_keys.upkeep,
             kept,
         })
     }
 
-    /// Lets the shards remove what has expired, as happens every second. For tests with a clock of their own.
+    /// The people, for tests that let them in without a page.
+    #[must_use]
+    pub fn people(&self) -> People {
+        self.people.clone()
+    }
+
+    /// Lets the shards remove what has expired, and rotates keys that are due, as happens every second. For tests with a clock of
+    /// their own.
     pub fn tick(&self) {
+        self.key_upkeep.tick(self.clock.now());
         self.shards.tick(self.clock.now());
     }
 
@@ -251,8 +347,10 @@ impl Server {
         }
         drop(self.shards);
         self.running_shards.stop();
-        self.client_arbiter.stop();
-        let _ = self.client_arbiter.join();
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            let _ = arbiter.join();
+        }
         // It copies what came last, so all that appends has to be gone.
         if let Some(projector) = self.projector {
             projector.stop();
@@ -271,7 +369,7 @@ impl Server {
 struct Ground {
     router: Router,
     issuer: Arc<str>,
-    registry: Arc<ClientRegistry>,
+    registries: Registries,
     clock: Arc<Clock>,
 }
 
@@ -331,12 +429,66 @@ struct RunningClients {
 impl RunningClients {
     fn start(ground: &Ground, lane: Lane, random: &Arc<dyn SecureRandom + Send + Sync>) -> Self {
         let metrics = Arc::default();
-        let (registry, clock) = (Arc::clone(&ground.registry), Arc::clone(&ground.clock));
+        let (registry, clock) = (Arc::clone(&ground.registries.clients), Arc::clone(&ground.clock));
         let actor = ClientActor::new(registry, lane, clock, Arc::clone(random), Arc::clone(&metrics));
         let arbiter = Arbiter::new();
         let actor = ClientActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         Self { actor, arbiter, metrics }
     }
+}
+
+/// The actor of the users on its thread, and the threads that check passwords.
+struct RunningUsers {
+    actor: Addr<UserActor>,
+    arbiter: Arbiter,
+    metrics: Arc<MessageMetrics<UserMessage>>,
+    logins: Arc<Logins>,
+    secret_pool: Arc<PasswordPool>,
+}
+
+impl RunningUsers {
+    fn start(
+        config: &Config,
+        ground: &Ground,
+        lane: Lane,
+        random: &Arc<dyn SecureRandom + Send + Sync>,
+    ) -> Result<Self, StartError> {
+        let PeopleConfig { session_lifetime_seconds, session_idle_seconds, .. } = config.people;
+        let metrics = Arc::default();
+        let registry = Arc::clone(&ground.registries.users);
+        let actor = UserActor::new(UserActorParts {
+            registry: Arc::clone(&registry),
+            lane,
+            limits: SessionLimits { lifetime_seconds: session_lifetime_seconds, idle_seconds: session_idle_seconds },
+            clock: Arc::clone(&ground.clock),
+            random: Arc::clone(random),
+            metrics: Arc::clone(&metrics),
+        });
+        let arbiter = Arbiter::new();
+        let actor = UserActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+        let limits = LoginLimits {
+            failures_max: config.people.login_failures_max,
+            delay_seconds_max: config.people.login_delay_seconds_max,
+            address_failures_per_minute: config.people.login_address_failures_per_minute,
+        };
+        // A check takes memory bandwidth from the workers, whatever its priority: never more than half of the cores.
+        let threads = NonZeroUsize::new(cores() / 2).map_or(NonZeroUsize::MIN, |half| half.min(PASSWORD_THREADS_MAX));
+        let pool = |name, threads: NonZeroUsize| {
+            let waiting_max = threads.get() * PASSWORDS_WAITING_MAX;
+            PasswordPool::start(name, threads, waiting_max, &ground.clock, random)
+        };
+        let logins = Logins::new(registry, Some(actor.clone()), pool("password", threads)?, limits, &**random)?;
+        let secret_pool = Arc::new(pool("client-secret", NonZeroUsize::MIN)?);
+        Ok(Self { actor, arbiter, metrics, logins: Arc::new(logins), secret_pool })
+    }
+}
+
+const PASSWORD_THREADS_MAX: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+/// Passwords that may wait for each thread: about two seconds of work.
+const PASSWORDS_WAITING_MAX: usize = 64;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 fn start_shards(
@@ -355,7 +507,7 @@ fn start_shards(
             router: ground.router.clone(),
             shard,
             issuer: Arc::clone(&ground.issuer),
-            registry: Arc::clone(&ground.registry),
+            registries: ground.registries.clone(),
             clock: Arc::clone(&ground.clock),
         });
         ShardParts { state, lane, clock: Arc::clone(&ground.clock), relaxed_window, rebuild }
@@ -371,7 +523,7 @@ fn start_snapshots(
 ) -> Result<RunningSnapshots, StartError> {
     let running = RunningSnapshots::start(SnapshotParts {
         shards: Arc::clone(shards),
-        registry: Arc::clone(&ground.registry),
+        registries: ground.registries.clone(),
         store: journal.snapshots(),
         clock: Arc::clone(&ground.clock),
         tail_bytes_min: SNAPSHOT_TAIL_BYTES_MIN,
@@ -438,7 +590,7 @@ impl Starting<'_> {
             }
             return without_journal(&data_dir, shards, self.issuer);
         }
-        // One lane for each shard, and one for the clients.
+        // One lane for each shard, one for the clients, one for the users, and one for the keys.
         let journal_bytes_max = self.config.storage.journal_bytes_max;
         let mark = ask_database(self.config).await?;
         let options = Options {
@@ -446,15 +598,14 @@ impl Starting<'_> {
             confirmed_lsn: mark.map(|mark| mark.applied_lsn),
             instance: mark.map(|mark| mark.instance),
             epoch_before: mark.map_or(0, |mark| mark.epoch),
-            ..Options::new(self.keys.into(), shards + 1, LANE_CAPACITY)
+            ..Options::new(self.keys.into(), shards + 3, LANE_CAPACITY)
         };
         let (clock, progress) = (Arc::clone(self.clock), Arc::clone(self.progress));
         let (router, issuer) = (self.router.clone(), Arc::clone(self.issuer));
         let (done, mut recovered) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            let _ = done.send(open_journal(data_dir, options, &progress, &clock, &mut |registry, now| {
-                let threads = std::thread::available_parallelism().map_or(1, usize::from);
-                Recovery::begin(&router, shards, threads, &issuer, registry, now)
+            let _ = done.send(open_journal(data_dir, options, &progress, &clock, &mut |registries, now| {
+                Recovery::begin(&router, shards, cores(), &issuer, registries, now)
             }));
         });
         let mut interval = tokio::time::interval(LOG_PROGRESS_EVERY);
@@ -483,18 +634,18 @@ fn open_journal(
     options: Options,
     progress: &Arc<StartProgress>,
     clock: &Arc<Clock>,
-    begin: &mut dyn FnMut(&Arc<ClientRegistry>, u32) -> Recovery,
+    begin: &mut dyn FnMut(&Registries, u32) -> Recovery,
 ) -> Result<Recovered, StartError> {
     let started = clock.monotonic();
     let mut opening = Opening::begin(Arc::new(open_disk(data_dir)?), options, Arc::clone(progress))?;
     let now = clock.now().as_seconds_u32();
-    let mut registry = Arc::default();
-    let mut recovery = begin(&registry, now);
+    let mut registries = Registries::default();
+    let mut recovery = begin(&registries, now);
     opening.load_newest_snapshot(&mut |read| match read {
         SnapshotRead::Section(section) => recovery.load(section),
         SnapshotRead::Anew => {
-            registry = Arc::default();
-            recovery = begin(&registry, now);
+            registries = Registries::default();
+            recovery = begin(&registries, now);
         }
     })?;
     let Opened { journal, lanes, recovered } = opening.open(Arc::clone(clock), &mut |block| recovery.apply(block))?;
@@ -504,12 +655,13 @@ fn open_journal(
         records = recovered.records,
         bytes = recovered.bytes,
         tokens = states.iter().map(ShardState::tokens).sum::<usize>(),
-        clients = registry.len(),
+        clients = registries.clients.len(),
+        users = registries.users.len(),
         epoch = recovered.epoch,
         ms = clock.monotonic().saturating_sub(started).as_millis(),
         "snapshot and journal are read"
     );
-    Ok(Recovered { states, lanes, registry, kept: Kept::Journal(journal) })
+    Ok(Recovered { states, lanes, registries, kept: Kept::Journal(journal) })
 }
 
 fn open_disk(data_dir: PathBuf) -> Result<RealDisk, StartError> {
@@ -518,12 +670,12 @@ fn open_disk(data_dir: PathBuf) -> Result<RealDisk, StartError> {
 }
 
 fn without_journal(data_dir: &Path, shards: usize, issuer: &Arc<str>) -> Result<Recovered, StartError> {
-    tracing::warn!("durability is memory: nothing is written, and a restart forgets every token and client");
+    tracing::warn!("durability is memory: nothing is written, and a restart forgets every token, client and user");
     let lock = open_disk(data_dir.to_owned())?.lock().map_err(|_| JournalError::Locked)?;
     Ok(Recovered {
         states: (0..shards).map(|_| ShardState::new(Arc::clone(issuer))).collect(),
-        lanes: (0..=shards).map(|_| Lane::memory()).collect(),
-        registry: Arc::default(),
+        lanes: (0..shards + 3).map(|_| Lane::memory()).collect(),
+        registries: Registries::default(),
         kept: Kept::Lock(lock),
     })
 }
@@ -550,10 +702,10 @@ async fn ensure_admin(
         return Ok(None);
     }
     let (client, secret) = ask(clients, CreateClient { id: None, metadata }).await?;
-    Ok(Some((client.id.clone(), secret)))
+    Ok(secret.map(|secret| (client.id.clone(), secret)))
 }
 
-async fn tick_every_second(clock: Arc<Clock>, shards: Arc<Shards>) {
+async fn tick_every_second(clock: Arc<Clock>, shards: Arc<Shards>, keys: KeyUpkeep) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
         interval.tick().await;
@@ -568,5 +720,6 @@ async fn tick_every_second(clock: Arc<Clock>, shards: Arc<Shards>) {
             }
         }
         shards.tick(clock.now());
+        keys.tick(clock.now());
     }
 }

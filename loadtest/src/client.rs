@@ -1,7 +1,7 @@
 //! Requests, and connections that send them one at a time.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 pub(crate) type Request = hyper::Request<Full<Bytes>>;
@@ -60,7 +60,7 @@ impl Credentials {
         self.post_form("/oauth2/revoke", format!("token={token}"))
     }
 
-    fn post_form(&self, path: &str, body: String) -> Request {
+    pub(crate) fn post_form(&self, path: &str, body: String) -> Request {
         request(Method::POST, path, &self.authorization, FORM, body)
     }
 }
@@ -88,6 +88,16 @@ impl Bearer {
     /// Deletes a client and revokes all that was issued to it.
     pub(crate) fn delete(&self, client_id: &str) -> Request {
         request(Method::DELETE, &format!("/admin/v1/clients/{client_id}"), &self.0, JSON, String::new())
+    }
+
+    /// Makes a person's account.
+    pub(crate) fn create_user(&self, account: &impl Serialize) -> Request {
+        request(Method::POST, "/admin/v1/users", &self.0, JSON, json(account))
+    }
+
+    /// Ends a grant of a person's.
+    pub(crate) fn end_grant(&self, id: &str) -> Request {
+        request(Method::DELETE, &format!("/admin/v1/grants/{id}"), &self.0, JSON, String::new())
     }
 
     /// Takes a snapshot, from which the next start goes on.
@@ -141,9 +151,10 @@ pub(crate) struct Connection {
 }
 
 /// What the server said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -163,7 +174,17 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, NoAnswer> {
-        let stream = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?).await
+    }
+
+    /// From that address of this machine.
+    pub(crate) async fn open_from(source: IpAddr, address: SocketAddr) -> Result<Self, NoAnswer> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(source, 0))?;
+        Self::over(socket.connect(address).await?).await
+    }
+
+    async fn over(stream: TcpStream) -> Result<Self, NoAnswer> {
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // It ends with the sender, or with the server; whoever waits for an answer learns why.
@@ -178,7 +199,7 @@ impl Connection {
     async fn exchange(&mut self, request: Request) -> Result<Answer, NoAnswer> {
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
-        Ok(Answer { status: head.status, body: body.collect().await?.to_bytes() })
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
     }
 }
 
@@ -186,6 +207,11 @@ impl Answer {
     /// The access token of a token response (RFC 6749 §5.1).
     pub(crate) fn access_token(&self) -> Option<String> {
         self.parse::<TokenResponse>().map(|response| response.access_token)
+    }
+
+    /// What a client was granted for a person (RFC 6749 §5.1).
+    pub(crate) fn granted(&self) -> Option<Granted> {
+        self.parse()
     }
 
     /// Who was registered, from a client information response (RFC 7591 §3.2.1).
@@ -213,6 +239,13 @@ impl Answer {
 #[derive(Deserialize)]
 struct TokenResponse {
     access_token: String,
+}
+
+/// What a client was granted for a person.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Granted {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server` | a Tessera process: started, waited for, killed, stopped |
 //! | `client` | requests, and connections that send them one at a time |
+//! | `people` | people: their accounts, their browsers, and the clients that act for them |
 //! | `callers` | requests at a fixed rate, each answer timed |
 //! | `cluster` | a PostgreSQL cluster: started, stopped, killed, paused |
 //! | `projection` | how far the database is, as the server says |
@@ -29,6 +30,7 @@
 
 mod abuse;
 mod callers;
+mod cells;
 mod check;
 mod client;
 mod cluster;
@@ -37,12 +39,15 @@ mod database;
 mod engine;
 mod fill;
 mod flows;
+mod format;
 mod machine;
 mod measured;
+mod people;
 mod projection;
 mod report;
 mod serve;
 mod server;
+mod table;
 
 use std::fmt::Display;
 use std::process::ExitCode;

@@ -45,6 +45,9 @@ pub(crate) struct Sweep {
     /// Tokens that were live.
     pub(crate) live_tokens: u64,
     pub(crate) objective: Objective,
+    /// As often as connections that each ask again at once; absent where that was not measured.
+    #[serde(default)]
+    pub(crate) closed: Option<Step>,
     /// By rising rate.
     pub(crate) steps: Vec<Step>,
     /// The last step that met the objective: its place in `steps`. `None` if none did.

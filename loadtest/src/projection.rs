@@ -85,7 +85,8 @@ tessera_journal_durable_lsn{} 9.0
 ";
 
     fn read(ready: &'static str, metrics: &'static str) -> Option<Projection> {
-        let answer = |body: &'static str| Answer { status: StatusCode::OK, body: body.into() };
+        let answer =
+            |body: &'static str| Answer { status: StatusCode::OK, headers: Default::default(), body: body.into() };
         Projection::read(&answer(ready), &answer(metrics))
     }
 

@@ -24,11 +24,23 @@ fn every_flow_is_answered_rightly_beside_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    let ended = command.args(["flows", "--users", "6", "--seconds", "3", "--report"]).arg(&report).output().unwrap();
+    let ended = command.args(["flows", "--users", "10", "--seconds", "3", "--report"]).arg(&report).output().unwrap();
     let said = [ended.stdout, ended.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
     assert_eq!(ended.status.code(), Some(0), "{said}");
     let report: Value = serde_json::from_slice(&std::fs::read(report).expect(&said)).unwrap();
-    for name in ["register", "use", "use deleted", "mix active", "mix revoked", "storm watch", "storm revoked"] {
+    for name in [
+        "register",
+        "use",
+        "use deleted",
+        "mix active",
+        "mix revoked",
+        "storm watch",
+        "storm revoked",
+        "consent",
+        "use an ended grant",
+        "refresh again",
+        "use after a theft",
+    ] {
         let (right, wrong) = counts(&report, name);
         assert!(right > 0 && wrong == 0, "{name}: {right} right, {wrong} wrong\n{said}");
     }

@@ -60,14 +60,14 @@ fn tessera_answers_what_reads() {
 
 #[test]
 fn tessera_answers_what_changes() {
-    for scenario in ["issue", "revoke", "revoke-storm"] {
+    for scenario in ["issue", "refresh", "revoke", "revoke-storm"] {
         check(scenario, "tessera");
     }
 }
 
 #[test]
 fn the_floor_answers_the_same_requests() {
-    for scenario in ["introspect", "issue", "revoke"] {
+    for scenario in ["introspect", "issue", "refresh", "revoke"] {
         check(scenario, "floor");
     }
 }

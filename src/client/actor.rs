@@ -10,14 +10,15 @@ use ring::rand::SecureRandom;
 use rkyv::util::AlignedVec;
 use tokio::sync::oneshot;
 
-use crate::client::event::{KIND_DELETED, KIND_STORED, SCHEMA, encode_deleted, encode_stored};
+use crate::client::event::{KIND_DELETED, SCHEMA, encode_deleted, encode_stored};
 use crate::client::id::ClientId;
 use crate::client::metadata::ClientMetadata;
 use crate::client::registry::ClientRegistry;
-use crate::client::secret::{ClientSecret, SecretDigest};
+use crate::client::secret::{ClientSecret, ImportedSecret, SecretDigest};
 use crate::client::{Client, Credential};
 use crate::clock::Clock;
-use crate::journal::{Entry, Lane, PAYLOAD_BYTES_MAX, Pressure};
+use crate::journal::{Entry, Lane, NoRoom, PAYLOAD_BYTES_MAX, Pressure};
+use crate::password::hash::PasswordHash;
 use crate::telemetry::message::{MessageKind, MessageMetrics};
 
 /// Registers, changes and deletes clients, one message at a time. A change is journaled first and shown to workers by the
@@ -43,6 +44,9 @@ pub enum ClientError {
     /// A client of that name is registered.
     #[error("a client with this client_id is registered already")]
     Exists,
+    /// A public client has no secret, and needs none.
+    #[error("a client whose token_endpoint_auth_method is none has no secret")]
+    Public,
     /// The client's record would be larger than the journal takes.
     #[error("the client's metadata is larger than 64 KiB")]
     TooLarge,
@@ -52,6 +56,15 @@ pub enum ClientError {
     /// The journal has too little room left for this; nothing was changed.
     #[error("the journal is near its disk budget, or its disk is full, so this is refused until there is room again")]
     NoDiskSpace,
+}
+
+impl From<NoRoom> for ClientError {
+    fn from(reason: NoRoom) -> Self {
+        match reason {
+            NoRoom::OnTheWay => Self::Busy,
+            NoRoom::OnDisk => Self::NoDiskSpace,
+        }
+    }
 }
 
 /// Sends a request to the actor and waits until its answer is durable.
@@ -82,7 +95,7 @@ pub trait ClientRequest: Send + 'static {
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError>;
 }
 
-/// Registers a client, under a random name if none is given, with a new secret.
+/// Registers a client, under a random name if none is given, with a new secret unless it is public.
 pub struct CreateClient {
     /// The name that it shall have.
     pub id: Option<ClientId>,
@@ -91,23 +104,43 @@ pub struct CreateClient {
 }
 
 impl ClientRequest for CreateClient {
-    type Answer = (Arc<Client>, ClientSecret);
+    type Answer = (Arc<Client>, Option<ClientSecret>);
     const KIND: ClientMessage = ClientMessage::Create;
     const REFUSED_FROM: Option<Pressure> = Some(Pressure::NoLongLived);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
-        let id = match self.id {
-            Some(id) => id,
-            None => ClientId::random(&*actor.random).map_err(|_| ClientError::Busy)?,
-        };
-        if actor.clients.contains_key(&id) {
-            return Err(ClientError::Exists);
-        }
-        let secret = actor.random_secret()?;
-        let credential = Credential::Generated(SecretDigest::of(secret.reveal()));
+        let id = actor.free_id(self.id)?;
+        let secret = if self.metadata.is_public() { None } else { Some(actor.random_secret()?) };
+        let credential = secret
+            .as_ref()
+            .map_or(Credential::Missing, |secret| Credential::Generated(SecretDigest::of(secret.reveal())));
         let client = actor.new_client(id, self.metadata, credential);
-        let payload = Some(encode_within_bounds(&client)?);
-        Ok(actor.store(client, payload, |client| (client, secret)))
+        let record = Some(encode_within_bounds(&client)?);
+        Ok(actor.store(client, record, |client| (client, secret)))
+    }
+}
+
+/// Registers a client that has a secret already, of which a hash is known. [`CreateClient`] otherwise.
+pub struct ImportClient {
+    /// The name that it shall have.
+    pub id: Option<ClientId>,
+    /// What it may do.
+    pub metadata: ClientMetadata,
+    /// The hash of its secret.
+    pub secret_hash: PasswordHash,
+}
+
+impl ClientRequest for ImportClient {
+    type Answer = Arc<Client>;
+    const KIND: ClientMessage = ClientMessage::Import;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::NoLongLived);
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let id = actor.free_id(self.id)?;
+        let credential = Credential::Imported(Arc::new(ImportedSecret::new(self.secret_hash)));
+        let client = actor.new_client(id, self.metadata, credential);
+        let record = Some(encode_within_bounds(&client)?);
+        Ok(actor.store(client, record, |client| client))
     }
 }
 
@@ -132,23 +165,24 @@ impl ClientRequest for EnsureClient {
         let credential = Credential::Configured(self.secret);
         let (client, is_journaled) = match actor.existing(&self.id) {
             Ok(client) => {
-                let is_generated = matches!(client.credential, Credential::Generated(_));
+                let is_generated = matches!(client.credential, Credential::Generated(_) | Credential::Imported(_));
                 let is_journaled = client.metadata == self.metadata && !is_generated;
                 (Client { metadata: self.metadata, credential, ..client }, is_journaled)
             }
             Err(_) => (actor.new_client(self.id, self.metadata, credential), false),
         };
-        let payload = if is_journaled {
+        let record = if is_journaled {
             None
         } else {
-            actor.check_pressure(Some(Pressure::Full))?;
+            actor.lane.check_room(Some(Pressure::Full))?;
             Some(encode_within_bounds(&client)?)
         };
-        Ok(actor.store(client, payload, |client| client))
+        Ok(actor.store(client, record, |client| client))
     }
 }
 
-/// Replaces what a client may do. Tokens that it has stay as they are.
+/// Replaces what a client may do. Tokens that it has stay as they are. A client that becomes public loses its secret; one that
+/// is public no more gets one by [`RotateSecret`].
 pub struct UpdateClient {
     /// Its name.
     pub id: ClientId,
@@ -162,9 +196,11 @@ impl ClientRequest for UpdateClient {
     const REFUSED_FROM: Option<Pressure> = Some(Pressure::RevocationsOnly);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
-        let client = Client { metadata: self.metadata, ..actor.existing(&self.id)? };
-        let payload = Some(encode_within_bounds(&client)?);
-        Ok(actor.store(client, payload, |client| client))
+        let existing = actor.existing(&self.id)?;
+        let credential = if self.metadata.is_public() { Credential::Missing } else { existing.credential };
+        let client = Client { metadata: self.metadata, credential, ..existing };
+        let record = Some(encode_within_bounds(&client)?);
+        Ok(actor.store(client, record, |client| client))
     }
 }
 
@@ -181,11 +217,35 @@ impl ClientRequest for RotateSecret {
     const REFUSED_FROM: Option<Pressure> = Some(Pressure::Full);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let existing = actor.existing(&self.id)?;
+        if existing.metadata.is_public() {
+            return Err(ClientError::Public);
+        }
         let secret = actor.random_secret()?;
         let credential = Credential::Generated(SecretDigest::of(secret.reveal()));
-        let client = Client { credential, ..actor.existing(&self.id)? };
-        let payload = Some(encode_within_bounds(&client)?);
-        Ok(actor.store(client, payload, |client| (client, secret)))
+        let client = Client { credential, ..existing };
+        let record = Some(encode_within_bounds(&client)?);
+        Ok(actor.store(client, record, |client| (client, secret)))
+    }
+}
+
+/// Kills all of a client's tokens and everything that people have granted it. The client itself stays.
+pub struct RevokeClient {
+    /// Its name.
+    pub id: ClientId,
+}
+
+impl ClientRequest for RevokeClient {
+    type Answer = ();
+
+    const KIND: ClientMessage = ClientMessage::Revoke;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::Full);
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let existing = actor.existing(&self.id)?;
+        let client = Client { generation: existing.generation.saturating_add(1), ..existing };
+        let record = Some(encode_within_bounds(&client)?);
+        Ok(actor.store(client, record, |_| ()))
     }
 }
 
@@ -265,6 +325,15 @@ impl ClientActor {
         self.clients.get(id).map(|client| Client::clone(client)).ok_or(ClientError::Unknown)
     }
 
+    /// The name for a new client: the one that it shall have, or a random one.
+    fn free_id(&self, id: Option<ClientId>) -> Result<ClientId, ClientError> {
+        let id = match id {
+            Some(id) => id,
+            None => ClientId::random(&*self.random).map_err(|_| ClientError::Busy)?,
+        };
+        if self.clients.contains_key(&id) { Err(ClientError::Exists) } else { Ok(id) }
+    }
+
     fn new_client(&self, id: ClientId, metadata: ClientMetadata, credential: Credential) -> Client {
         let in_force = self.registry.generation(&id);
         let ended = self.ended.get(&id).copied().unwrap_or_default();
@@ -276,27 +345,17 @@ impl ClientActor {
         ClientSecret::random(&*self.random).map_err(|_| ClientError::Busy)
     }
 
-    /// Keeps `client`, and says that `payload` is to be journaled for it; `None` where the journal says so already.
+    /// Keeps `client`, and says that `record` is to be journaled for it; `None` where the journal says so already.
     fn store<T>(
         &mut self,
         client: Client,
-        payload: Option<AlignedVec>,
+        record: Option<(u16, AlignedVec)>,
         answer: impl FnOnce(Arc<Client>) -> T,
     ) -> Decision<T> {
         let client = Arc::new(client);
         self.clients.insert(client.id.clone(), Arc::clone(&client));
-        let record = payload.map(|payload| (KIND_STORED, payload));
         let change = Change { record, effect: Effect::Publish(Arc::clone(&client)) };
         Decision { change: Some(change), answer: answer(client) }
-    }
-
-    /// Whether something may be appended that is refused from this pressure on.
-    fn check_pressure(&self, refused_from: Option<Pressure>) -> Result<(), ClientError> {
-        if !self.lane.has_room() {
-            return Err(ClientError::Busy);
-        }
-        let is_refused = refused_from.is_some_and(|level| self.lane.pressure() >= level);
-        if is_refused { Err(ClientError::NoDiskSpace) } else { Ok(()) }
     }
 
     fn append(&mut self, change: Change, reply: impl FnOnce() + Send + 'static) {
@@ -336,9 +395,9 @@ enum Effect {
     Withdraw(ClientId, u64),
 }
 
-fn encode_within_bounds(client: &Client) -> Result<AlignedVec, ClientError> {
-    let payload = encode_stored(client).map_err(|_| ClientError::TooLarge)?;
-    if payload.len() > PAYLOAD_BYTES_MAX { Err(ClientError::TooLarge) } else { Ok(payload) }
+fn encode_within_bounds(client: &Client) -> Result<(u16, AlignedVec), ClientError> {
+    let (kind, payload) = encode_stored(client).map_err(|_| ClientError::TooLarge)?;
+    if payload.len() > PAYLOAD_BYTES_MAX { Err(ClientError::TooLarge) } else { Ok((kind, payload)) }
 }
 
 impl Actor for ClientActor {
@@ -370,9 +429,9 @@ impl<R: ClientRequest> Handler<Asked<R>> for ClientActor {
     /// A panic may have left a change here that is in no journal, so the process stops; a restart recovers what is durable.
     fn handle(&mut self, Asked { request, answer }: Asked<R>, _: &mut Self::Context) {
         let started = self.clock.monotonic();
-        if let Err(error) = self.check_pressure(R::REFUSED_FROM) {
+        if let Err(error) = self.lane.check_room(R::REFUSED_FROM) {
             self.metrics.record(R::KIND, self.clock.monotonic().saturating_sub(started), false);
-            let _ = answer.send(Err(error));
+            let _ = answer.send(Err(error.into()));
             return;
         }
         let Ok(decided) = catch_unwind(AssertUnwindSafe(|| request.decide(self))) else {
@@ -408,10 +467,15 @@ pub enum ClientMessage {
     Delete,
     /// [`ListClients`]
     List,
+    /// [`ImportClient`]
+    Import,
+    /// [`RevokeClient`]
+    Revoke,
 }
 
 impl MessageKind for ClientMessage {
-    const NAMES: &'static [&'static str] = &["create", "ensure", "update", "rotate_secret", "delete", "list"];
+    const NAMES: &'static [&'static str] =
+        &["create", "ensure", "update", "rotate_secret", "delete", "list", "import", "revoke"];
 
     fn index(self) -> usize {
         self as usize

@@ -10,18 +10,22 @@ use serde::Serialize;
 use crate::client::id::ClientId;
 use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
 use crate::client::registry::ClientRegistry;
-use crate::client::secret::SecretDigest;
+use crate::client::secret::{ImportedSecret, SecretDigest};
 use crate::client::{Client, Credential};
 use crate::clock::UnixTime;
 use crate::journal::Entry;
+use crate::password::hash::PasswordHash;
 
 /// The `kind` of a journal record that stores a client. Kinds 1 to 15 are this room's.
 pub const KIND_STORED: u16 = 1;
 /// The `kind` of a journal record that deletes a client.
 pub const KIND_DELETED: u16 = 2;
+/// The `kind` of a journal record that stores a client whose secret came with a hash.
+pub const KIND_IMPORTED: u16 = 3;
 /// The kinds of this room with their names.
-pub const KINDS: &[(u16, &str)] = &[(KIND_STORED, "client_stored"), (KIND_DELETED, "client_deleted")];
-/// The newest `schema` of both.
+pub const KINDS: &[(u16, &str)] =
+    &[(KIND_STORED, "client_stored"), (KIND_DELETED, "client_deleted"), (KIND_IMPORTED, "client_imported")];
+/// The newest `schema` of all of them.
 pub const SCHEMA: u16 = 1;
 
 /// A client was registered or changed.
@@ -34,6 +38,13 @@ pub(super) struct ClientStored {
     /// JSON of [`ClientMetadataDocument`]: changes of clients are rare, and a member that a later version adds needs no new
     /// schema.
     metadata: String,
+}
+
+/// A client was registered or changed that had a secret before.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub(super) struct ClientImported {
+    stored: ClientStored,
+    secret_hash: String,
 }
 
 /// A client was deleted; its tokens of an older generation are dead.
@@ -52,16 +63,29 @@ pub struct UnreadableRecord {
     reason: String,
 }
 
-pub(crate) fn encode_stored(client: &Client) -> Result<AlignedVec, rancor::Error> {
-    rkyv::to_bytes(&ClientStored {
+/// The record of a client: its kind and its payload.
+pub(crate) fn encode_stored(client: &Client) -> Result<(u16, AlignedVec), rancor::Error> {
+    let stored = ClientStored {
         client_id: client.id.as_str().to_owned(),
         generation: client.generation,
         created_at_ms: client.created_at.as_millis(),
         secret_sha256: match client.credential {
             Credential::Generated(digest) => Some(*digest.as_bytes()),
-            Credential::Missing | Credential::Configured(_) => None,
+            Credential::Missing | Credential::Configured(_) | Credential::Imported(_) => None,
         },
         metadata: serde_json::to_string(&client.metadata.to_document()).unwrap_or_default(),
+    };
+    let secret_hash = match &client.credential {
+        Credential::Imported(imported) => Some(imported.hash().as_str().to_owned()),
+        _ => None,
+    };
+    encode_with_hash(stored, secret_hash)
+}
+
+fn encode_with_hash(stored: ClientStored, secret_hash: Option<String>) -> Result<(u16, AlignedVec), rancor::Error> {
+    Ok(match secret_hash {
+        None => (KIND_STORED, rkyv::to_bytes(&stored)?),
+        Some(secret_hash) => (KIND_IMPORTED, rkyv::to_bytes(&ClientImported { stored, secret_hash })?),
     })
 }
 
@@ -79,7 +103,8 @@ pub fn records_of(registry: &ClientRegistry, push: &mut dyn FnMut(&Entry)) -> Re
     let entry = |kind, payload| Entry { kind, schema: SCHEMA, routing_id: 0, payload };
     let mut stored: HashMap<ClientId, u64> = HashMap::new();
     for client in registry.all() {
-        push(&entry(KIND_STORED, encode_stored(&client)?));
+        let (kind, payload) = encode_stored(&client)?;
+        push(&entry(kind, payload));
         stored.insert(client.id.clone(), client.generation);
     }
     for (client_id, generation) in registry.generations() {
@@ -93,15 +118,24 @@ pub fn records_of(registry: &ClientRegistry, push: &mut dyn FnMut(&Entry)) -> Re
 
 /// What a record of this room says, all of it checked.
 enum ClientEvent {
-    Stored { id: ClientId, metadata: ClientMetadata, credential: Credential, created_at: UnixTime, generation: u64 },
-    Deleted { id: ClientId, generation: u64 },
+    Stored {
+        id: ClientId,
+        metadata: Box<ClientMetadata>,
+        credential: Credential,
+        created_at: UnixTime,
+        generation: u64,
+    },
+    Deleted {
+        id: ClientId,
+        generation: u64,
+    },
 }
 
 impl ClientEvent {
     /// Reads a record. `None` for a kind that is another room's.
     fn decode(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<Self>, UnreadableRecord> {
         let unreadable = |reason: &dyn ToString| UnreadableRecord { kind, schema, reason: reason.to_string() };
-        if !matches!(kind, KIND_STORED | KIND_DELETED) {
+        if !matches!(kind, KIND_STORED | KIND_DELETED | KIND_IMPORTED) {
             return Ok(None);
         }
         if schema != SCHEMA {
@@ -110,7 +144,13 @@ impl ClientEvent {
         if kind == KIND_STORED {
             let stored =
                 rkyv::from_bytes::<ClientStored, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
-            return stored.parse().map(Some).map_err(|reason| unreadable(&reason));
+            return stored.parse(None).map(Some).map_err(|reason| unreadable(&reason));
+        }
+        if kind == KIND_IMPORTED {
+            let imported =
+                rkyv::from_bytes::<ClientImported, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
+            let parsed = imported.stored.parse(Some(&imported.secret_hash));
+            return parsed.map(Some).map_err(|reason| unreadable(&reason));
         }
         let deleted = rkyv::from_bytes::<ClientDeleted, rancor::Error>(payload).map_err(|error| unreadable(&error))?;
         let id = ClientId::parse(&deleted.client_id).map_err(|error| unreadable(&error))?;
@@ -136,6 +176,8 @@ pub struct RegistrationRow {
     pub created_at: UnixTime,
     /// The digest of its generated secret.
     pub secret_sha256: Option<[u8; 32]>,
+    /// The hash of its secret, where it came with one.
+    pub secret_hash: Option<String>,
     /// JSON of [`ClientMetadataDocument`].
     pub metadata: String,
 }
@@ -157,7 +199,14 @@ impl ClientRow {
                 generation,
                 registration: Some(RegistrationRow {
                     created_at,
-                    secret_sha256: credential.secret_digest().map(|digest| *digest.as_bytes()),
+                    secret_sha256: match &credential {
+                        Credential::Generated(digest) => Some(*digest.as_bytes()),
+                        _ => None,
+                    },
+                    secret_hash: match &credential {
+                        Credential::Imported(imported) => Some(imported.hash().as_str().to_owned()),
+                        _ => None,
+                    },
                     metadata: serde_json::to_string(&metadata.to_document()).unwrap_or_default(),
                 }),
             },
@@ -170,12 +219,13 @@ impl ClientRow {
     ///
     /// [`UnreadableRecord`] when a replay would refuse it.
     pub fn to_entry(&self) -> Result<Entry, UnreadableRecord> {
-        let (kind, payload) = match &self.registration {
+        let encoded = match &self.registration {
             None => {
                 let Self { client_id, generation, .. } = self.clone();
-                (KIND_DELETED, rkyv::to_bytes::<rancor::Error>(&ClientDeleted { client_id, generation }))
+                let payload = rkyv::to_bytes::<rancor::Error>(&ClientDeleted { client_id, generation });
+                payload.map(|payload| (KIND_DELETED, payload))
             }
-            Some(RegistrationRow { created_at, secret_sha256, metadata }) => {
+            Some(RegistrationRow { created_at, secret_sha256, secret_hash, metadata }) => {
                 let stored = ClientStored {
                     client_id: self.client_id.clone(),
                     generation: self.generation,
@@ -183,26 +233,34 @@ impl ClientRow {
                     secret_sha256: *secret_sha256,
                     metadata: metadata.clone(),
                 };
-                (KIND_STORED, rkyv::to_bytes(&stored))
+                encode_with_hash(stored, secret_hash.clone())
             }
         };
-        let unreadable = |reason: &dyn ToString| UnreadableRecord { kind, schema: SCHEMA, reason: reason.to_string() };
-        let payload = payload.map_err(|error| unreadable(&error))?;
+        let (kind, payload) = encoded.map_err(|error| UnreadableRecord {
+            kind: KIND_STORED,
+            schema: SCHEMA,
+            reason: error.to_string(),
+        })?;
         ClientEvent::decode(kind, SCHEMA, &payload)?;
         Ok(Entry { kind, schema: SCHEMA, routing_id: 0, payload })
     }
 }
 
 impl ClientStored {
-    fn parse(&self) -> Result<ClientEvent, String> {
+    fn parse(&self, secret_hash: Option<&str>) -> Result<ClientEvent, String> {
         let document: ClientMetadataDocument =
             serde_json::from_str(&self.metadata).map_err(|error| error.to_string())?;
         Ok(ClientEvent::Stored {
             id: ClientId::parse(&self.client_id).map_err(|error| error.to_string())?,
-            metadata: ClientMetadata::parse(&document).map_err(|error| error.to_string())?,
-            credential: self
-                .secret_sha256
-                .map_or(Credential::Missing, |bytes| Credential::Generated(SecretDigest::from_bytes(bytes))),
+            metadata: Box::new(ClientMetadata::parse(&document).map_err(|error| error.to_string())?),
+            credential: match (secret_hash, self.secret_sha256) {
+                (Some(hash), _) => {
+                    let hash = PasswordHash::parse(hash).map_err(|error| error.to_string())?;
+                    Credential::Imported(Arc::new(ImportedSecret::new(hash)))
+                }
+                (None, Some(bytes)) => Credential::Generated(SecretDigest::from_bytes(bytes)),
+                (None, None) => Credential::Missing,
+            },
             created_at: UnixTime::from_millis(self.created_at_ms),
             generation: self.generation,
         })
@@ -220,7 +278,14 @@ pub fn replay(registry: &ClientRegistry, kind: u16, schema: u16, payload: &[u8])
         None => return Ok(false),
         Some(ClientEvent::Stored { id, metadata, credential, created_at, generation }) => {
             let in_force = registry.generation(&id);
-            registry.publish(&Arc::new(Client { id, metadata, credential, created_at, generation, in_force }));
+            registry.publish(&Arc::new(Client {
+                id,
+                metadata: *metadata,
+                credential,
+                created_at,
+                generation,
+                in_force,
+            }));
         }
         Some(ClientEvent::Deleted { id, generation }) => registry.withdraw(&id, generation),
     }
@@ -250,10 +315,10 @@ pub enum ClientSummary {
         created_at: u64,
         /// The same as RFC 3339 writes it.
         created_at_rfc3339: String,
-        /// Whether it has a secret that we made; a secret of the configuration is not journaled.
+        /// Whether it has a secret that we made or know a hash of; a secret of the configuration is not journaled.
         has_secret: bool,
         /// See [`Client::metadata`].
-        metadata: ClientMetadataDocument,
+        metadata: Box<ClientMetadataDocument>,
     },
     /// A client was deleted.
     Deleted {
@@ -277,8 +342,8 @@ impl ClientSummary {
                 generation,
                 created_at: created_at.as_seconds(),
                 created_at_rfc3339: created_at.to_string(),
-                has_secret: credential.secret_digest().is_some(),
-                metadata: metadata.to_document(),
+                has_secret: !matches!(credential, Credential::Missing),
+                metadata: Box::new(metadata.to_document()),
             },
             ClientEvent::Deleted { id, generation } => Self::Deleted { client_id: id.as_str().to_owned(), generation },
         }))

@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use ring::rand::SecureRandom;
+use serde::{Deserialize, Serialize};
 
 /// A `client_id` (RFC 6749 §2.2): 1 to [`CLIENT_ID_BYTES_MAX`] printable ASCII characters (`VSCHAR`, Appendix A.1), compared
 /// byte by byte. No two texts name one client: there is no case folding and no normalisation.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ClientId(Arc<str>);
 
 /// The longest `client_id`, in bytes.
@@ -45,6 +47,20 @@ impl ClientId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for ClientId {
+    type Error = InvalidClientId;
+
+    fn try_from(text: String) -> Result<Self, InvalidClientId> {
+        Self::parse(&text)
+    }
+}
+
+impl From<ClientId> for String {
+    fn from(id: ClientId) -> Self {
+        id.as_str().to_owned()
     }
 }
 

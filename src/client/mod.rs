@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::client::id::ClientId;
 use crate::client::metadata::ClientMetadata;
 use crate::client::registry::Generation;
-use crate::client::secret::SecretDigest;
+use crate::client::secret::{ImportedSecret, SecretDigest};
 use crate::clock::UnixTime;
 
 /// A registered client (RFC 6749 §2) as the registry holds it. Never changed in place: an update replaces it.
@@ -36,7 +36,7 @@ pub struct Client {
 }
 
 /// What a client proves itself with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Credential {
     /// Nothing: it cannot authenticate.
     Missing,
@@ -44,15 +44,18 @@ pub enum Credential {
     Generated(SecretDigest),
     /// A secret that a person put into the configuration: it may be guessable, so not even its digest is journaled.
     Configured(SecretDigest),
+    /// A secret of which only a hash came, of a kind that is slow to check.
+    Imported(Arc<ImportedSecret>),
 }
 
 impl Credential {
-    /// The digest that a presented secret is compared with.
+    /// The digest that a presented secret is compared with. `None` also where the secret has not been proven yet.
     #[must_use]
-    pub const fn secret_digest(&self) -> Option<&SecretDigest> {
+    pub fn secret_digest(&self) -> Option<&SecretDigest> {
         match self {
             Self::Missing => None,
             Self::Generated(digest) | Self::Configured(digest) => Some(digest),
+            Self::Imported(imported) => imported.proven(),
         }
     }
 }

@@ -20,7 +20,8 @@ impl Generation {
         self.0.load(Ordering::Acquire)
     }
 
-    fn raise_to(&self, generation: u64) {
+    /// Raises it, once that is durable.
+    pub(crate) fn raise_to(&self, generation: u64) {
         self.0.fetch_max(generation, Ordering::AcqRel);
     }
 }

@@ -1,6 +1,8 @@
 //! Client secrets: shown once, kept as a digest.
 
 use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,6 +10,8 @@ use ring::digest;
 use ring::rand::SecureRandom;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+use crate::password::hash::PasswordHash;
 
 /// A client secret (RFC 6749 §2.3.1) in the clear, on its way to its owner. Never printed, zeroed when dropped.
 #[derive(Clone)]
@@ -81,6 +85,59 @@ impl fmt::Debug for SecretDigest {
     }
 }
 
+/// A secret that another system made, or a person chose, and of which only a hash is known. Once it has been presented and
+/// proven its digest is remembered, in memory alone, and compared like that of any other secret from then on.
+#[derive(Debug)]
+pub struct ImportedSecret {
+    hash: PasswordHash,
+    proven: OnceLock<SecretDigest>,
+    is_being_checked: AtomicBool,
+}
+
+/// The right to check a secret: there is one for each client, so that wrong secrets can take no more than a thread's share.
+#[derive(Debug)]
+pub struct SecretCheck<'a>(&'a ImportedSecret);
+
+impl ImportedSecret {
+    /// A secret that has not been presented yet.
+    #[must_use]
+    pub const fn new(hash: PasswordHash) -> Self {
+        Self { hash, proven: OnceLock::new(), is_being_checked: AtomicBool::new(false) }
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub const fn hash(&self) -> &PasswordHash {
+        &self.hash
+    }
+
+    /// The digest of the secret, if that has been proven.
+    #[must_use]
+    pub fn proven(&self) -> Option<&SecretDigest> {
+        self.proven.get()
+    }
+
+    /// The right to check it, unless somebody has it.
+    #[must_use]
+    pub fn begin_check(&self) -> Option<SecretCheck<'_>> {
+        let was_being_checked = self.is_being_checked.swap(true, Ordering::Acquire);
+        (!was_being_checked).then_some(SecretCheck(self))
+    }
+}
+
+impl SecretCheck<'_> {
+    /// Remembers a secret whose hash this is.
+    pub fn prove(&self, secret: &str) {
+        let _ = self.0.proven.set(SecretDigest::of(secret));
+    }
+}
+
+impl Drop for SecretCheck<'_> {
+    fn drop(&mut self) {
+        self.0.is_being_checked.store(false, Ordering::Release);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +150,18 @@ mod tests {
         assert!(!SecretDigest::verify(Some(&digest), &secret.reveal()[1..]));
         assert!(!SecretDigest::verify(Some(&digest), ""));
         assert!(!SecretDigest::verify(None, secret.reveal()));
+    }
+
+    #[test]
+    fn an_imported_secret_is_checked_by_one_at_a_time_and_remembered() {
+        let hash = PasswordHash::parse("$2b$04$.q7HRqjabY2c352Ir0WJdeVmf0i1ngkBmBHD61YINN/0d6QHMe6bm").unwrap();
+        let imported = ImportedSecret::new(hash);
+        let check = imported.begin_check().unwrap();
+        assert!(imported.begin_check().is_none() && imported.proven().is_none());
+        drop(check);
+        imported.begin_check().unwrap().prove("correct horse");
+        assert!(SecretDigest::verify(imported.proven(), "correct horse"));
+        assert!(!SecretDigest::verify(imported.proven(), "correct horsf"));
     }
 
     #[test]

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use hyper::Method;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use crate::command::socket::{CommandError, SOCKET_NAME, send};
+use crate::command::socket::{CommandError, SOCKET_NAME, encode, send};
 use crate::config::cli::{ClientCommand, ClientMetadata};
 
 /// Runs a command against the server whose data directory this is. Answers what is to be printed.
@@ -40,6 +39,9 @@ pub async fn run(command: &ClientCommand, data_dir: &Path) -> Result<String, Com
             send(&socket, Method::PUT, &path, Some(Value::Object(document))).await?
         }
         ClientCommand::Delete(named) => send(&socket, Method::DELETE, &path_of(&named.client_id), None).await?,
+        ClientCommand::Revoke(named) => {
+            send(&socket, Method::POST, &format!("{}/revoke", path_of(&named.client_id)), None).await?
+        }
         ClientCommand::RotateSecret(named) => {
             send(&socket, Method::POST, &format!("{}/secret", path_of(&named.client_id)), None).await?
         }
@@ -55,6 +57,14 @@ fn updatable(client: Value) -> Map<String, Value> {
 }
 
 fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) {
+    if metadata.grant_type.is_some() {
+        // They follow from the grant types.
+        document.remove("response_types");
+    }
+    if metadata.token_endpoint_auth_method.is_some() && metadata.introspection.is_none() {
+        // What a client has by default depends on whether it has a secret.
+        document.remove("introspection");
+    }
     let mut set = |member: &str, value: Option<Value>| {
         if let Some(value) = value {
             document.insert(member.to_owned(), value);
@@ -65,12 +75,28 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) {
     set("audience", metadata.audience.as_ref().map(|audience| json!(audience)));
     set("introspection", metadata.introspection.map(|right| json!(right.as_str())));
     set("access_token_lifetime_seconds", metadata.access_token_lifetime_seconds.map(|seconds| json!(seconds)));
+    let grant_types = metadata.grant_type.as_ref();
+    let names = |types: &Vec<String>| types.iter().map(|name| json!(grant_type(name))).collect();
+    set("grant_types", grant_types.map(names));
+    set("redirect_uris", metadata.redirect_uri.as_ref().map(|uris| json!(uris)));
+    set("application_type", metadata.application_type.as_ref().map(|kind| json!(kind)));
+    set("token_endpoint_auth_method", metadata.token_endpoint_auth_method.as_ref().map(|method| json!(method)));
+    set("refresh_token_rotation", metadata.refresh_token_rotation.map(|rotates| json!(rotates)));
+    set("refresh_token_retry_seconds", metadata.refresh_token_retry_seconds.map(|seconds| json!(seconds)));
+    set("refresh_token_lifetime_seconds", metadata.refresh_token_lifetime_seconds.map(|seconds| json!(seconds)));
+    set("refresh_token_idle_seconds", metadata.refresh_token_idle_seconds.map(|seconds| json!(seconds)));
+    let must_push = metadata.require_pushed_authorization_requests;
+    set("require_pushed_authorization_requests", must_push.map(|must| json!(must)));
+    set("nonce_instead_of_pkce", metadata.nonce_instead_of_pkce.map(|stands_in| json!(stands_in)));
+    set("skip_consent", metadata.skip_consent.map(|skips| json!(skips)));
+    set("allowed_cors_origins", metadata.allowed_cors_origin.as_ref().map(|origins| json!(origins)));
+}
+
+/// The whole name of a grant type.
+fn grant_type(name: &str) -> &str {
+    if name == "device_code" { "urn:ietf:params:oauth:grant-type:device_code" } else { name }
 }
 
 fn path_of(client_id: &str) -> String {
     format!("/admin/v1/clients/{}", encode(client_id))
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

@@ -3,9 +3,13 @@
 
 pub mod client;
 pub mod database;
+pub mod grant;
 pub mod journal;
+pub mod key;
 pub mod master_key;
+mod password;
 pub mod rebuild;
 pub mod restore;
 pub mod snapshot;
 pub mod socket;
+pub mod user;

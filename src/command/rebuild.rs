@@ -58,10 +58,10 @@ pub async fn run(config: &Config) -> Result<String, RebuildError> {
     let directory = storage.data_dir.clone();
     let disk = RealDisk::new(directory.clone()).map_err(|reason| RebuildError::Directory { directory, reason })?;
     let restored = rebuild(url.as_str(), keys, Arc::new(disk), Clock::system().now()).await?;
-    let Restored { clients, tokens, applied_lsn, high_water } = restored;
+    let Restored { clients, users, grants, tokens, applied_lsn, high_water } = restored;
     Ok(format!(
-        "made {} of the database: {clients} clients, {tokens} tokens, all up to record {applied_lsn} of {high_water}; what was \
-         acknowledged after that is lost; start the server with this --data-dir",
+        "made {} of the database: {clients} clients, {users} users, {grants} grants of theirs, {tokens} tokens, all up to record \
+         {applied_lsn} of {high_water}; what was acknowledged after that is lost; start the server with this --data-dir",
         storage.data_dir.display()
     ))
 }

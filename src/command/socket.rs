@@ -6,6 +6,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
@@ -45,6 +46,11 @@ pub enum CommandError {
     /// The server's answer is no JSON.
     #[error("the server's answer is no JSON: {0}")]
     NotJson(#[from] serde_json::Error),
+}
+
+/// A text as a segment of a path, or as a value of a query.
+pub(super) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// Sends a request and reads its answer, which is JSON or nothing.

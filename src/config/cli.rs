@@ -33,7 +33,10 @@ macro_rules! some_flags {
     };
 }
 
+pub mod grant;
 pub mod journal;
+pub mod key;
+pub mod user;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -42,7 +45,10 @@ use std::path::PathBuf;
 use clap::builder::ArgGroup;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::config::cli::grant::GrantCommand;
 use crate::config::cli::journal::{DirectoryFlags, JournalCommand};
+use crate::config::cli::key::KeyCommand;
+use crate::config::cli::user::UserCommand;
 use crate::config::setting::{SETTINGS, Setting};
 
 /// What the process was asked to do.
@@ -73,6 +79,15 @@ pub enum Command {
     /// Register and manage clients on the running server of this machine.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Register and manage the people who log in, on the running server of this machine.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Look at what people have granted to clients, and revoke it, on the running server of this machine.
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Look at the keys that sign, rotate and import them, on the running server of this machine.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Make a data directory of the database, when the directory was lost and there is no newer backup.
     ///
     /// The directory must not have a journal, and the master key must be the one of the lost server. What that server had
@@ -243,6 +258,8 @@ pub enum ClientCommand {
     Update(UpdateClient),
     /// Delete a client and revoke all that was issued to it.
     Delete(NamedClient),
+    /// Revoke all that was issued to a client and that people have granted it; the client stays.
+    Revoke(NamedClient),
     /// Give a client a new secret and show it, this once.
     RotateSecret(NamedClient),
 }
@@ -254,7 +271,7 @@ impl ClientCommand {
         let server = match self {
             Self::Create(create) => &create.server,
             Self::List(list) => &list.server,
-            Self::Show(named) | Self::Delete(named) | Self::RotateSecret(named) => &named.server,
+            Self::Show(named) | Self::Delete(named) | Self::Revoke(named) | Self::RotateSecret(named) => &named.server,
             Self::Update(update) => &update.server,
         };
         &server.0
@@ -279,7 +296,10 @@ pub struct CreateClient {
 #[derive(Debug, Args)]
 #[command(override_usage = "tessera client update <CLIENT_ID> [OPTIONS]")]
 #[command(group = ArgGroup::new("change").required(true).multiple(true)
-    .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds"]))]
+    .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds", "grant_type", "redirect_uri",
+           "application_type", "token_endpoint_auth_method", "refresh_token_rotation", "refresh_token_retry_seconds",
+           "refresh_token_lifetime_seconds", "refresh_token_idle_seconds", "require_pushed_authorization_requests",
+           "nonce_instead_of_pkce", "skip_consent", "allowed_cors_origin"]))]
 pub struct UpdateClient {
     /// The client to change.
     #[arg(value_name = "CLIENT_ID")]
@@ -292,7 +312,7 @@ pub struct UpdateClient {
     pub server: ServerFlags,
 }
 
-/// `tessera client show`, `delete` and `rotate-secret`.
+/// `tessera client show`, `delete`, `revoke` and `rotate-secret`.
 #[derive(Debug, Args)]
 pub struct NamedClient {
     /// The client.
@@ -326,6 +346,18 @@ pub struct ClientMetadata {
     /// The scopes that the client may ask for, with spaces between: "orders:read orders:write".
     #[arg(long)]
     pub scope: Option<String>,
+    /// A grant type that the client may use; repeat it for more. Together they replace those before.
+    #[arg(long, value_name = "TYPE", value_parser = ["authorization_code", "client_credentials", "device_code", "refresh_token"])]
+    pub grant_type: Option<Vec<String>>,
+    /// Where a browser may be sent with a code; repeat it for more. Together they replace those before.
+    #[arg(long, value_name = "URI")]
+    pub redirect_uri: Option<Vec<String>>,
+    /// Where the client runs: a native one may have redirect URIs of private-use schemes, and any port of a loopback address.
+    #[arg(long, value_name = "TYPE", value_parser = ["web", "native"])]
+    pub application_type: Option<String>,
+    /// How the client proves itself; one with none is public, and gets no secret.
+    #[arg(long, value_name = "METHOD", value_parser = ["client_secret_basic", "client_secret_post", "none"])]
+    pub token_endpoint_auth_method: Option<String>,
     /// An audience that the client's tokens may be for; repeat it for more. Together they replace those before.
     #[arg(long, value_name = "AUDIENCE")]
     pub audience: Option<Vec<String>>,
@@ -335,6 +367,30 @@ pub struct ClientMetadata {
     /// The lifetime of the client's access tokens, in seconds, 1 to 31536000; the server's setting by default.
     #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(1..=31_536_000))]
     pub access_token_lifetime_seconds: Option<u32>,
+    /// Whether each refresh gives a new refresh token; only clients with a secret may do without.
+    #[arg(long, value_name = "BOOL")]
+    pub refresh_token_rotation: Option<bool>,
+    /// How long a used refresh token gives the same successor again, in seconds, 0 to 300.
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(0..=300))]
+    pub refresh_token_retry_seconds: Option<u32>,
+    /// How long refresh tokens live after the user's consent, in seconds, 1 to 31536000.
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(1..=31_536_000))]
+    pub refresh_token_lifetime_seconds: Option<u32>,
+    /// How long a refresh token lives unused, in seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(1..=31_536_000))]
+    pub refresh_token_idle_seconds: Option<u32>,
+    /// Whether the client must push its authorization requests.
+    #[arg(long, value_name = "BOOL")]
+    pub require_pushed_authorization_requests: Option<bool>,
+    /// Whether a nonce stands in for PKCE, for a client with a secret and the scope openid.
+    #[arg(long, value_name = "BOOL")]
+    pub nonce_instead_of_pkce: Option<bool>,
+    /// Whether users are not asked for consent, as for applications of your own.
+    #[arg(long, value_name = "BOOL")]
+    pub skip_consent: Option<bool>,
+    /// An origin whose pages may read answers to the client; repeat it for more. Together they replace those before.
+    #[arg(long, value_name = "ORIGIN")]
+    pub allowed_cors_origin: Option<Vec<String>>,
 }
 
 /// Which tokens a client may introspect.
@@ -484,13 +540,23 @@ mod tests {
             "client list --limit 1000 --cursor c",
             "client show a --config f",
             "client update a --name b",
+            "client update a --skip-consent true --refresh-token-rotation false",
+            "client create --grant-type authorization_code --grant-type device_code --redirect-uri https://a.example/cb \
+             --application-type native --token-endpoint-auth-method none --refresh-token-retry-seconds 0 \
+             --allowed-cors-origin https://a.example",
             "client delete a",
             "client rotate-secret a --data-dir d",
+            "client revoke a",
+            "grant list ada --data-dir d",
+            "grant show 0123",
+            "grant revoke 0123",
         ] {
             assert!(read(&arguments.split_whitespace().collect::<Vec<_>>()).is_ok(), "{arguments}");
         }
         for arguments in [
             "client",
+            "grant list",
+            "grant revoke",
             "client list --limit 0",
             "client list --limit 1001",
             "client show",
@@ -499,6 +565,8 @@ mod tests {
             "client update --name b",
             "client update a --client-id b",
             "client create --introspection all",
+            "client create --grant-type password",
+            "client create --refresh-token-retry-seconds 301",
             "client create --access-token-lifetime-seconds 0",
             "client create --access-token-lifetime-seconds 31536001",
         ] {

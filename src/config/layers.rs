@@ -371,6 +371,7 @@ mod tests {
             ("listen", "[::1]:0"),
             ("admin_listen", "127.0.0.1:9090"),
             ("issuer", "https://auth.example.com"),
+            ("login_url", "https://login.example.com/?from=tessera"),
             ("workers", "3"),
             ("data_dir", "/srv/tessera"),
             ("master_key_file", "/etc/tessera.key"),
@@ -382,6 +383,16 @@ mod tests {
             ("shards", "5"),
             ("bootstrap_client", "gateway:s3cret"),
             ("access_token_lifetime_seconds", "60"),
+            ("key_algorithms", "ES256,PS256"),
+            ("key_rotation_days", "90"),
+            ("key_publish_seconds", "600"),
+            ("session_lifetime_seconds", "86400"),
+            ("session_idle_seconds", "600"),
+            ("login_failures_max", "7"),
+            ("login_delay_seconds_max", "60"),
+            ("login_address_failures_per_minute", "100"),
+            ("templates_dir", "/srv/templates"),
+            ("trusted_proxies", "10.0.0.0/8,2001:db8::/32"),
             ("log_format", "json"),
             ("log_filter", "warn"),
         ];
@@ -410,6 +421,9 @@ mod tests {
             ("shards", "1024", "1025"),
             ("relaxed_window_ms", "10000", "10001"),
             ("access_token_lifetime_seconds", "31536000", "31536001"),
+            ("login_failures_max", "1000", "1001"),
+            ("login_delay_seconds_max", "86400", "86401"),
+            ("login_address_failures_per_minute", "60000", "60001"),
         ] {
             check_taken(name, &["1", max]);
             check_refused(name, &["0", above, "-1", "1.5", "", " 1", "many", "4294967297"]);
@@ -424,6 +438,11 @@ mod tests {
         check_refused("admin_listen", &["", ":9090"]);
         check_taken("issuer", &["https://auth.example.com/a"]);
         check_refused("issuer", &["", "auth.example.com", "https://auth.example.com/?a"]);
+        check_taken("login_url", &["https://login.example.com", "http://127.0.0.1:3000/login?a=b"]);
+        check_refused(
+            "login_url",
+            &["", "login.example.com", "https://a@login.example.com/", "https://login.example.com/#a"],
+        );
         check_taken("durability", &["sync", "relaxed", "memory"]);
         check_refused("durability", &["", "Sync", "none"]);
         check_taken("log_format", &["auto", "text", "json"]);

@@ -22,11 +22,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::config::cli::Flags;
 use crate::config::error::ConfigErrors;
 use crate::config::secret::{BootstrapClient, DatabaseUrl, MasterKey};
 use crate::config::setting::SETTINGS;
-use crate::config::value::{Durability, Issuer, LogFormat};
+use crate::config::value::{Durability, Issuer, KeyAlgorithms, LogFormat, LoginUrl};
 
 /// The file that is read, if it exists, when neither `--config` nor `TESSERA_CONFIG` names one.
 pub const DEFAULT_FILE: &str = "./tessera.toml";
@@ -60,6 +62,8 @@ pub struct Config {
     pub shards: ShardConfig,
     /// What is issued when a client does not say otherwise.
     pub tokens: TokenConfig,
+    /// How people log in, and for how long.
+    pub people: PeopleConfig,
     /// A client to make on the first start.
     pub bootstrap_client: Option<BootstrapClient>,
     /// What the server says about itself.
@@ -79,6 +83,12 @@ pub struct HttpConfig {
     pub admin_listen: Option<SocketAddr>,
     /// The issuer (RFC 8414 §2). Without it the server calls itself `http://` and the address that it bound.
     pub issuer: Option<Issuer>,
+    /// Where users log in, if not at the server's own page.
+    pub login_url: Option<LoginUrl>,
+    /// A directory of templates that take the place of built-in ones.
+    pub templates_dir: Option<PathBuf>,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` count. By default none.
+    pub trusted_proxies: Vec<IpNet>,
     /// Threads that answer HTTP requests: 1 to 1024, by default one a core.
     pub workers: u16,
     /// How long the body of a request may take to arrive. No setting: 10 seconds, and less in tests.
@@ -126,6 +136,28 @@ pub struct ShardConfig {
 pub struct TokenConfig {
     /// The lifetime of an access token, in seconds: 1 to 31,536,000 (a year), default 3600.
     pub access_token_lifetime_seconds: u32,
+    /// The algorithms that a start makes keys for where there are none.
+    pub key_algorithms: KeyAlgorithms,
+    /// After how many days a key is replaced: up to 3,650; 0, the default, is never.
+    pub key_rotation_days: u32,
+    /// How long a new key is published before it signs, in seconds: 300 to 604,800, default 3600.
+    pub key_publish_seconds: u32,
+}
+
+/// How people log in, and for how long.
+#[derive(Debug)]
+pub struct PeopleConfig {
+    /// How long a session lives from the login on, in seconds: 60 to 31,536,000, default 43,200 (12 hours).
+    pub session_lifetime_seconds: u32,
+    /// How long a session may lie unused, in seconds: 60 to 31,536,000, default 3600. What is longer than the lifetime is never
+    /// reached.
+    pub session_idle_seconds: u32,
+    /// Wrong passwords of one account in a row, after which the next attempt has to wait: 1 to 1,000, default 5.
+    pub login_failures_max: u32,
+    /// The longest that it has to wait, in seconds: 1 to 86,400, default 300.
+    pub login_delay_seconds_max: u32,
+    /// Wrong passwords that one address may send in a minute: 1 to 60,000, default 30.
+    pub login_address_failures_per_minute: u32,
 }
 
 /// What the server says about itself.
@@ -144,6 +176,9 @@ impl Default for HttpConfig {
             listen,
             admin_listen: None,
             issuer: None,
+            login_url: None,
+            templates_dir: None,
+            trusted_proxies: Vec::new(),
             workers: cores(),
             body_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(30),
@@ -175,7 +210,24 @@ impl Default for ShardConfig {
 
 impl Default for TokenConfig {
     fn default() -> Self {
-        Self { access_token_lifetime_seconds: 3600 }
+        Self {
+            access_token_lifetime_seconds: 3600,
+            key_algorithms: KeyAlgorithms::default(),
+            key_rotation_days: 0,
+            key_publish_seconds: 3600,
+        }
+    }
+}
+
+impl Default for PeopleConfig {
+    fn default() -> Self {
+        Self {
+            session_lifetime_seconds: 12 * 3600,
+            session_idle_seconds: 3600,
+            login_failures_max: 5,
+            login_delay_seconds_max: 300,
+            login_address_failures_per_minute: 30,
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The table of settings. To add one, add a row here and the field in [`Config`] that it writes to.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::secret::{BootstrapClient, DatabaseUrl, MasterKey};
-use crate::config::value::{ByteSize, Durability, Issuer, LogFormat};
+use crate::config::value::{ByteSize, Durability, Issuer, KeyAlgorithms, LogFormat, LoginUrl};
 use crate::config::{Config, THREADS_MAX};
 
 /// One setting: all its names, what people are told about it, and how it gets into a [`Config`] and out again.
@@ -162,6 +164,61 @@ pub(super) static SETTINGS: &[Setting] = &[
             Some(issuer) => issuer.to_string(),
             None if config.http.listen.port() == 0 => "known once the port is".to_owned(),
             None => format!("http://{}", config.http.listen),
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "login_url",
+        flag: "login-url",
+        variable: "TESSERA_LOGIN_URL",
+        heading: "HTTP",
+        placeholder: "URL",
+        meaning: "A login page of your own: users are sent there, and it says through the admin API who they are.\n\n\
+            The browser comes with the parameter login_challenge. The page asks /admin/v1/logins/{challenge} what is wanted, \
+            posts to .../accept or .../reject, and sends the browser to the redirect_to of the answer. The server's own \
+            login page is not shown then.",
+        default: Some("none: the server shows a login page itself"),
+        kind: Kind::Text(
+            "an http or https URL without user and fragment, such as https://login.example.com/",
+            |config, text| put(&mut config.http.login_url, LoginUrl::parse(text).map(Some)),
+        ),
+        show: |config| config.http.login_url.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "templates_dir",
+        flag: "templates-dir",
+        variable: "TESSERA_TEMPLATES_DIR",
+        heading: "HTTP",
+        placeholder: "DIRECTORY",
+        meaning: "A directory of templates for the pages that people see: each file takes the place of the built-in one of its name.\n\n\
+            They are read once, at the start: layout.html, login.html, consent.html, device.html, account.html and others, and \
+            style.css. Pictures and fonts beside them are served to the pages too.",
+        default: Some("none: the built-in pages"),
+        kind: Kind::Text("the path of a directory", |config, text| {
+            put(&mut config.http.templates_dir, path(text).map(Some))
+        }),
+        show: |config| {
+            config.http.templates_dir.as_ref().map_or_else(|| NONE.to_owned(), |path| path.display().to_string())
+        },
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "trusted_proxies",
+        flag: "trusted-proxies",
+        variable: "TESSERA_TRUSTED_PROXIES",
+        heading: "HTTP",
+        placeholder: "NETWORKS",
+        meaning: "The proxies before this server, as networks with commas between them: they say where a request comes from.\n\n\
+            Limits by address, and the places that people see on their pages, then come from Forwarded or X-Forwarded-For. Nobody \
+            else is believed; the issuer and links never depend on a request.",
+        default: Some("none: a request comes from where its connection does"),
+        kind: Kind::Text("networks or addresses such as 10.0.0.0/8,192.0.2.7,2001:db8::/32", |config, text| {
+            put(&mut config.http.trusted_proxies, networks(text))
+        }),
+        show: |config| {
+            let networks: Vec<_> = config.http.trusted_proxies.iter().map(ToString::to_string).collect();
+            if networks.is_empty() { NONE.to_owned() } else { networks.join(",") }
         },
         ..Setting::PLAIN
     },
@@ -340,6 +397,103 @@ pub(super) static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        name: "key_algorithms",
+        flag: "key-algorithms",
+        variable: "TESSERA_KEY_ALGORITHMS",
+        heading: "Clients and tokens",
+        placeholder: "ALGORITHMS",
+        meaning: "The algorithms that a start makes keys for where there are none.",
+        kind: Kind::Text("none, or some of EdDSA,ES256,ES384,RS256,PS256", |config, text| {
+            put(&mut config.tokens.key_algorithms, KeyAlgorithms::parse(text))
+        }),
+        show: |config| config.tokens.key_algorithms.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "key_rotation_days",
+        flag: "key-rotation-days",
+        variable: "TESSERA_KEY_ROTATION_DAYS",
+        heading: "Clients and tokens",
+        placeholder: "DAYS",
+        meaning: "After how many days a key that signs is replaced by a new one; 0 is never.",
+        kind: Kind::Whole(0..=3650, |config, number| put(&mut config.tokens.key_rotation_days, Some(number))),
+        show: |config| config.tokens.key_rotation_days.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "key_publish_seconds",
+        flag: "key-publish-seconds",
+        variable: "TESSERA_KEY_PUBLISH_SECONDS",
+        heading: "Clients and tokens",
+        placeholder: "SECONDS",
+        meaning: "How long a new key is published before it signs, in seconds: those who check signatures keep what they \
+            have fetched for five minutes at the least.",
+        kind: Kind::Whole(300..=604_800, |config, number| put(&mut config.tokens.key_publish_seconds, Some(number))),
+        show: |config| config.tokens.key_publish_seconds.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "session_lifetime_seconds",
+        flag: "session-lifetime-seconds",
+        variable: "TESSERA_SESSION_LIFETIME_SECONDS",
+        heading: "People",
+        placeholder: "SECONDS",
+        meaning: "How long a person stays logged in, in seconds.",
+        kind: Kind::Whole(60..=31_536_000, |config, number| {
+            put(&mut config.people.session_lifetime_seconds, Some(number))
+        }),
+        show: |config| config.people.session_lifetime_seconds.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "session_idle_seconds",
+        flag: "session-idle-seconds",
+        variable: "TESSERA_SESSION_IDLE_SECONDS",
+        heading: "People",
+        placeholder: "SECONDS",
+        meaning: "How long a session may lie unused before it ends, in seconds.",
+        kind: Kind::Whole(60..=31_536_000, |config, number| put(&mut config.people.session_idle_seconds, Some(number))),
+        show: |config| config.people.session_idle_seconds.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "login_failures_max",
+        flag: "login-failures-max",
+        variable: "TESSERA_LOGIN_FAILURES_MAX",
+        heading: "People",
+        placeholder: "N",
+        meaning: "Wrong passwords of one account in a row, after which the next attempt has to wait.\n\n\
+        It waits 1 second, then 2, then 4, up to login_delay_seconds_max. Where the person has logged in from before, failures \
+        from elsewhere do not count.",
+        kind: Kind::Whole(1..=1_000, |config, number| put(&mut config.people.login_failures_max, Some(number))),
+        show: |config| config.people.login_failures_max.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "login_delay_seconds_max",
+        flag: "login-delay-seconds-max",
+        variable: "TESSERA_LOGIN_DELAY_SECONDS_MAX",
+        heading: "People",
+        placeholder: "SECONDS",
+        meaning: "The longest that an account has to wait after wrong passwords, in seconds.",
+        kind: Kind::Whole(1..=86_400, |config, number| put(&mut config.people.login_delay_seconds_max, Some(number))),
+        show: |config| config.people.login_delay_seconds_max.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "login_address_failures_per_minute",
+        flag: "login-address-failures-per-minute",
+        variable: "TESSERA_LOGIN_ADDRESS_FAILURES_PER_MINUTE",
+        heading: "People",
+        placeholder: "N",
+        meaning: "Wrong passwords that one address may send in a minute; an IPv6 address counts by its /64.",
+        kind: Kind::Whole(1..=60_000, |config, number| {
+            put(&mut config.people.login_address_failures_per_minute, Some(number))
+        }),
+        show: |config| config.people.login_address_failures_per_minute.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
         name: "log_format",
         flag: "log-format",
         variable: "TESSERA_LOG_FORMAT",
@@ -372,6 +526,11 @@ fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
 
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+fn networks(text: &str) -> Option<Vec<IpNet>> {
+    let network = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    text.split(',').map(|text| network(text.trim())).collect()
 }
 
 fn log_filter(text: &str) -> Option<String> {

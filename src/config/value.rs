@@ -111,13 +111,7 @@ impl Issuer {
     /// Reads an `http` or `https` URL.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let uri: Uri = text.parse().ok()?;
-        let authority = uri.authority()?;
-        let is_issuer = matches!(uri.scheme_str(), Some("http" | "https"))
-            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>?@\\^`{|}".contains(&byte))
-            && !authority.host().is_empty()
-            && (authority.port().is_some() || authority.as_str() == authority.host());
-        is_issuer.then(|| Self(text.to_owned()))
+        (is_web_url(text) && !text.contains('?')).then(|| Self(text.to_owned()))
     }
 
     /// The URL as it was written.
@@ -127,9 +121,89 @@ impl Issuer {
     }
 }
 
+/// Whether it is an `http` or `https` URL without user and fragment.
+fn is_web_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    uri.authority().is_some_and(|authority| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>@\\^`{|}".contains(&byte))
+            && !authority.host().is_empty()
+            && (authority.port().is_some() || authority.as_str() == authority.host())
+    })
+}
+
+/// Where the operator's own login page is: a URL without user and fragment. It may have a query, which is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginUrl(String);
+
+impl LoginUrl {
+    /// Reads an `http` or `https` URL.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_web_url(text).then(|| Self(text.to_owned()))
+    }
+
+    /// The URL as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LoginUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for Issuer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// The names of algorithms of signatures, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyAlgorithms(Vec<&'static str>);
+
+/// The names of all of them.
+pub(super) const KEY_ALGORITHMS: [&str; 5] = ["EdDSA", "ES256", "ES384", "RS256", "PS256"];
+const NO_ALGORITHM: &str = "none";
+
+impl KeyAlgorithms {
+    /// Reads names with commas between them, or `none`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == NO_ALGORITHM {
+            return Some(Self(Vec::new()));
+        }
+        let mut names = Vec::new();
+        for name in text.split(',') {
+            let known = KEY_ALGORITHMS.into_iter().find(|known| *known == name)?;
+            if names.contains(&known) {
+                return None;
+            }
+            names.push(known);
+        }
+        Some(Self(names))
+    }
+
+    /// The names in their order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().copied()
+    }
+}
+
+impl Default for KeyAlgorithms {
+    fn default() -> Self {
+        Self(vec!["EdDSA", "RS256"])
+    }
+}
+
+impl fmt::Display for KeyAlgorithms {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_empty() { NO_ALGORITHM } else { "" })?;
+        formatter.write_str(&self.0.join(","))
     }
 }
 
@@ -139,6 +213,16 @@ mod tests {
 
     fn check(text: &str, is_issuer: bool) {
         assert_eq!(Issuer::parse(text).as_ref().map(Issuer::as_str), is_issuer.then_some(text), "{text:?}");
+    }
+
+    #[test]
+    fn algorithms_are_named_once_each() {
+        for text in ["none", "EdDSA", "ES256,PS256", "EdDSA,ES256,ES384,RS256,PS256"] {
+            assert_eq!(KeyAlgorithms::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "HS256", "eddsa", "EdDSA,", "EdDSA,EdDSA", "EdDSA, ES256", "none,EdDSA"] {
+            assert_eq!(KeyAlgorithms::parse(text), None, "{text}");
+        }
     }
 
     #[test]

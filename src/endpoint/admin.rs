@@ -10,7 +10,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
-use crate::client::actor::{ClientError, CreateClient, DeleteClient, ListClients, RotateSecret, UpdateClient, ask};
+use crate::client::actor::{
+    ClientError, CreateClient, DeleteClient, ImportClient, ListClients, RevokeClient, RotateSecret, UpdateClient, ask,
+};
 use crate::client::id::ClientId;
 use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
 use crate::client::secret::ClientSecret;
@@ -19,15 +21,16 @@ use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, read_object, serve};
 use crate::endpoint::service::Worker;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
+use crate::password::hash::PasswordHash;
 use crate::telemetry::http::Endpoint;
 use crate::token::access_token::TokenReference;
 
 /// The scope that a bearer token must have for the admin API.
 pub(crate) const ADMIN_SCOPE: &str = "tessera.admin";
 
-/// The most clients of one page, and how many there are if the caller does not say.
-const PAGE_CLIENTS_MAX: usize = 1000;
-const PAGE_CLIENTS_USUAL: usize = 100;
+/// The most items of one page of a list, and how many there are if the caller does not say.
+const PAGE_ITEMS_MAX: usize = 1000;
+const PAGE_ITEMS_USUAL: usize = 100;
 
 /// Who may use the admin API on this address.
 #[derive(Clone, Copy)]
@@ -45,13 +48,19 @@ pub(super) fn configure(surface: Surface, app: &mut ServiceConfig) {
         .default_service(web::to(super::post_or_get_allowed));
     let secret = "/admin/v1/clients/{client_id}/secret";
     let secret = super::only_post(secret, web::post().to(rotate_secret)).app_data(Data::new(access));
+    let revoke = "/admin/v1/clients/{client_id}/revoke";
+    let revoke = super::only_post(revoke, web::post().to(revoke_all)).app_data(Data::new(access));
     let client = web::resource("/admin/v1/clients/{client_id}")
         .app_data(Data::new(access))
         .route(web::get().to(show))
         .route(web::put().to(update))
         .route(web::delete().to(delete))
         .default_service(web::to(super::get_put_or_delete_allowed));
-    app.service(clients).service(secret).service(client);
+    app.service(clients).service(secret).service(revoke).service(client);
+    super::admin_users::configure(access, app);
+    super::logins::configure(access, app);
+    super::admin_grants::configure(access, app);
+    super::admin_keys::configure(access, app);
     super::snapshot::configure(access, app);
 }
 
@@ -79,13 +88,40 @@ pub(super) async fn administer_at(
     .await
 }
 
+/// How many items a page of a list has.
+pub(super) fn page_limit(asked: Option<usize>) -> Result<usize, OAuthError> {
+    let limit = asked.unwrap_or(PAGE_ITEMS_USUAL);
+    if (1..=PAGE_ITEMS_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(OAuthError::invalid_request("limit must be a whole number from 1 to 1000"))
+    }
+}
+
+/// That there is nothing more to say.
+pub(super) fn done() -> HttpResponse {
+    HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish()
+}
+
 async fn create(asked: Asked) -> HttpResponse {
     administer(asked, async |request| {
-        let CreateDocument { client_id, metadata } = read_json(request)?;
+        let CreateDocument { client_id, client_secret_hash, metadata } = read_json(request)?;
         let id = client_id.as_deref().map(ClientId::parse).transpose().map_err(|error| invalid_metadata(&error))?;
         let metadata = ClientMetadata::parse(&metadata)?;
-        let (client, secret) = ask(&request.service.clients, CreateClient { id, metadata }).await?;
-        Ok(json_response(StatusCode::CREATED).body(describe_with_secret(&client, &secret)))
+        let secret_hash = client_secret_hash.as_deref().map(PasswordHash::parse).transpose();
+        let secret_hash = secret_hash.map_err(|error| invalid_metadata(&format!("client_secret_hash: {error}")))?;
+        let clients = &request.service.clients;
+        let body = match secret_hash {
+            None => {
+                let (client, secret) = ask(clients, CreateClient { id, metadata }).await?;
+                describe_with_secret(&client, secret.as_ref())
+            }
+            Some(secret_hash) => {
+                let client = ask(clients, ImportClient { id, metadata, secret_hash }).await?;
+                serde_json::to_string(&describe(&client, None)).unwrap_or_default()
+            }
+        };
+        Ok(json_response(StatusCode::CREATED).body(body))
     })
     .await
 }
@@ -95,10 +131,7 @@ async fn list(asked: Asked) -> HttpResponse {
         let ListQuery { limit, cursor } = Query::<ListQuery>::from_query(request.head.uri.query().unwrap_or_default())
             .map_err(|error| OAuthError::invalid_request(format!("the query may have limit and cursor: {error}")))?
             .into_inner();
-        let limit = limit.unwrap_or(PAGE_CLIENTS_USUAL);
-        if !(1..=PAGE_CLIENTS_MAX).contains(&limit) {
-            return Err(OAuthError::invalid_request("limit must be a whole number from 1 to 1000").into());
-        }
+        let limit = page_limit(limit)?;
         let after = cursor.as_deref().map(ClientId::parse).transpose();
         let after = after.map_err(|_| OAuthError::invalid_request("cursor must be the next_cursor of a page"))?;
         let page = ask(&request.service.clients, ListClients { after, limit }).await?;
@@ -130,7 +163,15 @@ async fn update(asked: Asked, client_id: Path<String>) -> HttpResponse {
 async fn delete(asked: Asked, client_id: Path<String>) -> HttpResponse {
     administer(asked, async |request| {
         ask(&request.service.clients, DeleteClient { id: named(&client_id)? }).await?;
-        Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish())
+        Ok(done())
+    })
+    .await
+}
+
+async fn revoke_all(asked: Asked, client_id: Path<String>) -> HttpResponse {
+    administer(asked, async |request| {
+        ask(&request.service.clients, RevokeClient { id: named(&client_id)? }).await?;
+        Ok(done())
     })
     .await
 }
@@ -138,7 +179,7 @@ async fn delete(asked: Asked, client_id: Path<String>) -> HttpResponse {
 async fn rotate_secret(asked: Asked, client_id: Path<String>) -> HttpResponse {
     administer(asked, async |request| {
         let (client, secret) = ask(&request.service.clients, RotateSecret { id: named(&client_id)? }).await?;
-        Ok(json_response(StatusCode::OK).body(describe_with_secret(&client, &secret)))
+        Ok(json_response(StatusCode::OK).body(describe_with_secret(&client, Some(&secret))))
     })
     .await
 }
@@ -154,8 +195,9 @@ fn authorize(request: &Arrived<'_>, access: Access) -> Result<(), Rejection> {
     if !scheme.eq_ignore_ascii_case("Bearer") {
         return Err(Rejection::BearerMissing);
     }
+    let tokens = request.service.shards.read();
     let found = match TokenReference::of(token.trim()) {
-        Some(reference) => request.service.shards.find_active(reference, request.now)?,
+        Some(reference) => tokens.find_active(reference, request.now)?,
         None => None,
     };
     let bearer = |code, description| Rejection::Bearer(OAuthError::new(code, description));
@@ -184,6 +226,8 @@ fn named(client_id: &str) -> Result<ClientId, ClientError> {
 #[serde(deny_unknown_fields)]
 struct CreateDocument {
     client_id: Option<String>,
+    /// Of a secret that it has already: the server then makes none.
+    client_secret_hash: Option<String>,
     #[serde(flatten)]
     metadata: ClientMetadataDocument,
 }
@@ -231,6 +275,6 @@ fn described(client: &Arc<Client>) -> HttpResponse {
     json_response(StatusCode::OK).body(serde_json::to_string(&describe(client, None)).unwrap_or_default())
 }
 
-fn describe_with_secret(client: &Client, secret: &ClientSecret) -> String {
-    serde_json::to_string(&describe(client, Some(secret))).unwrap_or_default()
+fn describe_with_secret(client: &Client, secret: Option<&ClientSecret>) -> String {
+    serde_json::to_string(&describe(client, secret)).unwrap_or_default()
 }

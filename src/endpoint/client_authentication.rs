@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
+use zeroize::Zeroizing;
 
-use crate::client::Client;
 use crate::client::registry::ReadClients;
-use crate::client::secret::SecretDigest;
+use crate::client::secret::{ImportedSecret, SecretDigest};
+use crate::client::{Client, Credential};
 use crate::endpoint::form::{Form, decode};
-use crate::endpoint::loaded::Fields;
+use crate::endpoint::loaded::{Fields, LoadedRequest};
+use crate::endpoint::reject::Rejection;
+use crate::endpoint::request::Arrived;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
+use crate::password::hash::PASSWORD_BYTES_MAX;
+use crate::password::pool::Busy;
 
 /// The longest pair of credentials, decoded from base64, in bytes.
 pub(super) const CREDENTIALS_BYTES_MAX: usize = 1024;
@@ -51,11 +56,92 @@ pub(super) fn authenticate<'a>(
     }
 }
 
+/// The client that a request is of, where public clients may ask too: one that has nothing to prove itself by is known by its
+/// `client_id` alone (RFC 6749 §3.2.1), any other has to authenticate. What names no public client gets one answer after one
+/// lookup, whether there is such a client or not.
+///
+/// # Errors
+///
+/// As [`authenticate`].
+pub(super) fn identify<'a>(
+    clients: &'a ReadClients<'_>,
+    fields: &Fields<'_>,
+    form: &Form<'_>,
+) -> Result<&'a Arc<Client>, OAuthError> {
+    if fields.authorization.is_some() || form.find("client_secret").is_some() {
+        return authenticate(clients, fields, Some(form));
+    }
+    let id = form.find("client_id").ok_or_else(|| {
+        invalid_client("client authentication is missing: use client_secret_basic, client_secret_post or, without a secret, client_id")
+    })?;
+    clients.find(id).filter(|client| client.metadata.is_public()).ok_or_else(|| {
+        invalid_client("client authentication is missing, and client_id names no client that may do without it")
+    })
+}
+
+/// [`identify`] for an endpoint that does not carry the load: where only a slow hash of a secret is known, that is checked too.
+///
+/// # Errors
+///
+/// As [`identify`] and [`prove_secret`].
+pub(super) async fn identify_slowly(request: &Arrived<'_>, form: &Form<'_>) -> Result<Arc<Client>, Rejection> {
+    let Arrived { service, body, now, .. } = request;
+    let fields = Fields::of(request.headers());
+    let identified = || identify(&service.registry.read(), &fields, form).map(Arc::clone);
+    let error = match identified() {
+        Err(error) if error.code == OAuthErrorCode::InvalidClient => error,
+        outcome => return Ok(outcome?),
+    };
+    let is_proven = prove_secret(&LoadedRequest { service, fields, body, now: *now }).await?;
+    if is_proven { Ok(identified()?) } else { Err(error.into()) }
+}
+
+/// The `client_id` that a request names, proven or not.
+pub(super) fn claimed_id<'a>(fields: &Fields<'_>, form: &'a Form<'_>) -> Option<Cow<'a, str>> {
+    if let Some(id) = form.find("client_id") {
+        return Some(Cow::Borrowed(id));
+    }
+    let mut buffer = [0; CREDENTIALS_BYTES_MAX];
+    let (id, _) = read_basic(fields.authorization?, &mut buffer).ok()?;
+    Some(Cow::Owned(id.into_owned()))
+}
+
 fn verify<'a>(clients: &'a ReadClients<'_>, id: &str, secret: &str) -> Result<&'a Arc<Client>, OAuthError> {
     let client = clients.find(id);
     let expected = client.and_then(|client| client.credential.secret_digest());
     let is_proven = SecretDigest::verify(expected, secret);
     client.filter(|_| is_proven).ok_or_else(|| invalid_client("unknown client_id or wrong client_secret"))
+}
+
+/// Where the caller presents a secret of which only a slow hash is known, and which nobody has proven yet: checks it, on the
+/// threads that are there for that. Answers whether it is proven now, so that the caller may be authenticated again.
+///
+/// # Errors
+///
+/// [`Rejection::TooManyChecks`] while another secret of this client is being checked, or too many of all.
+pub(super) async fn prove_secret(request: &LoadedRequest<'_>) -> Result<bool, Rejection> {
+    let Some((imported, secret)) = unproven_secret(request) else { return Ok(false) };
+    let check = imported.begin_check().ok_or(Rejection::TooManyChecks)?;
+    let checking = request.service.secret_pool.verify(imported.hash().clone(), secret.clone());
+    let is_proven = checking.await.map_err(|Busy| Rejection::TooManyChecks)?;
+    if is_proven {
+        check.prove(&secret);
+    }
+    Ok(is_proven)
+}
+
+fn unproven_secret(request: &LoadedRequest<'_>) -> Option<(Arc<ImportedSecret>, Zeroizing<String>)> {
+    let form = Form::parse(request.body).ok();
+    let posted = |name| form.as_ref().and_then(|form| form.find(name));
+    let mut buffer = [0; CREDENTIALS_BYTES_MAX];
+    let (id, secret) = match request.fields.authorization {
+        Some(field) => read_basic(field, &mut buffer).ok()?,
+        None => (Cow::Borrowed(posted("client_id")?), Cow::Borrowed(posted("client_secret")?)),
+    };
+    let clients = request.service.registry.read();
+    let Credential::Imported(imported) = &clients.find(&id)?.credential else { return None };
+    let is_worth_it = imported.proven().is_none() && secret.len() <= PASSWORD_BYTES_MAX;
+    is_worth_it.then(|| (Arc::clone(imported), Zeroizing::new(secret.into_owned())))
 }
 
 /// Reads `Basic base64(form(client_id) ":" form(client_secret))`.

@@ -24,13 +24,22 @@ pub(super) const VALUE_BYTES_MAX: usize = 16 * 1024;
 impl<'a> Form<'a> {
     /// Reads a body. Unlike a browser's parser it replaces nothing: what cannot be decoded is an error.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, OAuthError> {
+        Self::read(body, false)
+    }
+
+    /// [`Form::parse`] for whoever has something else to say of a repeat.
+    pub(super) fn parse_with_repeats(body: &'a [u8]) -> Result<Self, OAuthError> {
+        Self::read(body, true)
+    }
+
+    fn read(body: &'a [u8], may_repeat: bool) -> Result<Self, OAuthError> {
         let mut form = Self { parameters: SmallVec::new() };
         let mut rest = Some(body);
         while let Some(unread) = rest {
             let (pair, after) = split_at_byte(b'&', unread);
             if !pair.is_empty() {
                 let (name, value) = split_at_byte(b'=', pair);
-                form.add(decode(name)?, decode(value.unwrap_or_default())?)?;
+                form.add(decode(name)?, decode(value.unwrap_or_default())?, may_repeat)?;
             }
             rest = after;
         }
@@ -49,19 +58,18 @@ impl<'a> Form<'a> {
     }
 
     /// All parameters in their order.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parameters.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    fn add(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), OAuthError> {
+    fn add(&mut self, name: Cow<'a, str>, value: Cow<'a, str>, may_repeat: bool) -> Result<(), OAuthError> {
         if self.parameters.len() == PARAMETERS_MAX {
             return Err(OAuthError::invalid_request("there are more than 32 parameters"));
         }
         if value.len() > VALUE_BYTES_MAX {
             return Err(OAuthError::invalid_request("a parameter is longer than 16384 bytes"));
         }
-        if self.parameters.iter().any(|(own, _)| *own == name) {
+        if !may_repeat && self.parameters.iter().any(|(own, _)| *own == name) {
             return Err(OAuthError::invalid_request("a parameter is repeated"));
         }
         self.parameters.push((name, value));
@@ -133,6 +141,12 @@ mod tests {
         for body in [&b"a=1&a=1"[..], b"a=1&%61=2", b"a&a=1", b"x=1&x="] {
             check(body, Err("a parameter is repeated"));
         }
+    }
+
+    #[test]
+    fn repeats_are_kept_where_they_are_answered_otherwise() {
+        let form = Form::parse_with_repeats(b"a=1&a=2&b=").unwrap();
+        assert_eq!(form.pairs().collect::<Vec<_>>(), [("a", "1"), ("a", "2"), ("b", "")]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use actix_web::http::Method;
 use actix_web::web::Data;
 use actix_web::{App, Error, HttpResponse};
 
+use crate::endpoint::cors::{allow_post, is_preflight};
 use crate::endpoint::loaded::Loaded;
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, serve};
@@ -72,6 +73,9 @@ pub(super) fn front(surface: Surface, worker: Data<Worker>) -> impl FrontFactory
 }
 
 async fn answer(loaded: Loaded, worker: &Worker, head: &RequestHead, payload: Payload) -> HttpResponse {
+    if loaded.is_for_pages() && is_preflight(head) {
+        return serve(worker, loaded.endpoint(), head, payload, 0, async |_| Ok(allow_post(head))).await;
+    }
     if head.method != Method::POST {
         return serve(worker, Endpoint::Other, head, payload, FORM_BYTES_MAX, refuse_method).await;
     }

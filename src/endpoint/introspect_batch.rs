@@ -10,7 +10,6 @@ use crate::endpoint::loaded::LoadedRequest;
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::request::read_object;
 use crate::oauth::error::OAuthError;
-use crate::shard::NEAR_MAX;
 use crate::token::access_token::TokenReference;
 
 /// The most tokens of one request.
@@ -29,12 +28,10 @@ pub(super) fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<
     body.reserve(RESPONSE_BYTES_USUAL * batch.tokens.len());
     body.extend_from_slice(br#"{"results":["#);
     let references: Vec<_> = batch.tokens().map(TokenReference::of).collect();
-    for near in references.chunks(NEAR_MAX) {
-        request.service.shards.bring_near(near.iter().flatten().copied());
-        for reference in near {
-            write_introspection(request.service, caller, *reference, request.now, body)?;
-            body.push(b',');
-        }
+    let tokens = request.service.shards.read();
+    for found in tokens.find_all_active(&references, request.now) {
+        write_introspection(caller, found?, body);
+        body.push(b',');
     }
     // In place of the last comma.
     body.pop_if(|last| *last == b',');

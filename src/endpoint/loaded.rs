@@ -5,10 +5,13 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
 use crate::clock::UnixTime;
+use crate::endpoint::client_authentication::prove_secret;
+use crate::endpoint::cors::Readers;
 use crate::endpoint::reject::{PRAGMA, Rejection, json_response};
 use crate::endpoint::request::{Arrived, FORM_BYTES_MAX};
 use crate::endpoint::service::Service;
 use crate::endpoint::{introspect, introspect_batch, revoke, token};
+use crate::oauth::error::OAuthErrorCode;
 use crate::telemetry::http::Endpoint;
 
 /// An endpoint that carries the load. All of them answer POST alone.
@@ -62,6 +65,19 @@ impl Loaded {
 
     /// Appends the body of its answer, whose status is 200. What stands there after a rejection means nothing.
     pub(super) async fn answer(self, request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
+        match self.answer_proven(request, body).await {
+            Err(Rejection::OAuth(error)) if error.code == OAuthErrorCode::InvalidClient => {
+                if !Box::pin(prove_secret(request)).await? {
+                    return Err(error.into());
+                }
+                body.clear();
+                Box::pin(self.answer_proven(request, body)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn answer_proven(self, request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
         match self {
             Self::Introspect => introspect::answer(request, body),
             Self::IntrospectBatch => introspect_batch::answer(request, body),
@@ -70,13 +86,23 @@ impl Loaded {
         }
     }
 
+    /// Whether the pages of a client may read its answers.
+    pub(super) const fn is_for_pages(self) -> bool {
+        matches!(self, Self::Token | Self::Revoke)
+    }
+
     /// [`Loaded::answer`] for a request that came through actix-http.
     pub(super) async fn respond(self, request: Arrived<'_>) -> Result<HttpResponse, Rejection> {
+        let readers = if self.is_for_pages() { Readers::of(&request) } else { Readers::NotAsked };
         let Arrived { service, head, body, now } = request;
         let mut answer = Vec::new();
         let request = LoadedRequest { service, fields: Fields::of(head.headers()), body: &body, now };
-        self.answer(&request, &mut answer).await?;
-        Ok(self.ok().body(answer))
+        let mut response = match self.answer(&request, &mut answer).await {
+            Ok(()) => self.ok().body(answer),
+            Err(rejection) => rejection.response(),
+        };
+        readers.note_in(&mut response);
+        Ok(response)
     }
 
     fn ok(self) -> HttpResponseBuilder {

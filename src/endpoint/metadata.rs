@@ -7,10 +7,17 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use crate::client::metadata::TokenEndpointAuthMethod;
+use crate::endpoint::authorize;
+use crate::endpoint::cors::EVERYBODY;
+use crate::endpoint::jwks;
 use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, serve};
 use crate::endpoint::service::Worker;
+use crate::grant::authorization::RESPONSE_MODE;
 use crate::oauth::grant_type::GrantType;
+use crate::oauth::pkce::CODE_CHALLENGE_METHOD;
+use crate::oauth::prompt::Prompt;
+use crate::oauth::response_type::ResponseType;
 use crate::telemetry::http::Endpoint;
 
 pub(super) const PATH: &str = "/.well-known/oauth-authorization-server";
@@ -28,20 +35,34 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         return Err(Rejection::NotFound);
     }
     let base = issuer.trim_end_matches('/');
-    let methods = [TokenEndpointAuthMethod::ClientSecretBasic, TokenEndpointAuthMethod::ClientSecretPost];
+    let secret_methods = [TokenEndpointAuthMethod::ClientSecretBasic, TokenEndpointAuthMethod::ClientSecretPost];
+    let [basic, post] = secret_methods;
+    let methods = [basic, post, TokenEndpointAuthMethod::None];
     let body = ServerMetadata {
         issuer,
+        authorization_endpoint: format!("{base}{}", authorize::PATH),
+        pushed_authorization_request_endpoint: format!("{base}/oauth2/par"),
+        device_authorization_endpoint: format!("{base}/oauth2/device_authorization"),
         token_endpoint: format!("{base}/oauth2/token"),
         token_endpoint_auth_methods_supported: methods,
         introspection_endpoint: format!("{base}/oauth2/introspect"),
-        introspection_endpoint_auth_methods_supported: methods,
+        introspection_endpoint_auth_methods_supported: secret_methods,
         revocation_endpoint: format!("{base}/oauth2/revoke"),
         revocation_endpoint_auth_methods_supported: methods,
+        jwks_uri: format!("{base}{}", jwks::PATH),
         grant_types_supported: GrantType::ALL,
-        response_types_supported: [],
+        response_types_supported: ResponseType::ALL,
+        response_modes_supported: [RESPONSE_MODE],
+        code_challenge_methods_supported: [CODE_CHALLENGE_METHOD],
+        prompt_values_supported: Prompt::VALUES,
+        authorization_response_iss_parameter_supported: true,
+        request_parameter_supported: false,
+        request_uri_parameter_supported: false,
     };
     let mut response = json_response(StatusCode::OK);
-    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600")));
+    response
+        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600")))
+        .insert_header(EVERYBODY);
     Ok(response.body(serde_json::to_string(&body).unwrap_or_default()))
 }
 
@@ -51,16 +72,27 @@ fn issuer_path(issuer: &str) -> Option<&str> {
     rest.find('/').and_then(|slash| rest.get(slash..))
 }
 
-/// RFC 8414 §2. There is no authorization endpoint, so there are no response types; the list is required all the same.
+/// RFC 8414 §2, RFC 7636 §6.2, RFC 8628 §4, RFC 9126 §5, RFC 9207 §3, and what `OpenID` Connect Discovery §3 would take for true if
+/// it were left out.
 #[derive(Serialize)]
 struct ServerMetadata<'a> {
     issuer: &'a str,
+    authorization_endpoint: String,
+    pushed_authorization_request_endpoint: String,
+    device_authorization_endpoint: String,
     token_endpoint: String,
-    token_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 2],
+    token_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 3],
     introspection_endpoint: String,
     introspection_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 2],
     revocation_endpoint: String,
-    revocation_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 2],
-    grant_types_supported: [GrantType; 1],
-    response_types_supported: [&'a str; 0],
+    revocation_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 3],
+    jwks_uri: String,
+    grant_types_supported: [GrantType; 4],
+    response_types_supported: [ResponseType; 1],
+    response_modes_supported: [&'a str; 1],
+    code_challenge_methods_supported: [&'a str; 1],
+    prompt_values_supported: [&'a str; 4],
+    authorization_response_iss_parameter_supported: bool,
+    request_parameter_supported: bool,
+    request_uri_parameter_supported: bool,
 }

@@ -11,21 +11,40 @@
 //!                                       └──▶ actix-web's router ─▶ admin, health, metadata, metrics, snapshot
 //! ```
 
+mod account;
 mod admin;
+mod admin_grants;
+mod admin_keys;
+mod admin_users;
+mod asset;
+mod authorize;
 #[cfg(feature = "bench")]
 pub(crate) mod benching;
+mod client_address;
 mod client_authentication;
+mod consent;
+mod cors;
+mod device;
+mod device_authorization;
 mod fast_path;
 mod form;
 mod front;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+pub mod guesses;
 mod health;
 mod introspect;
 mod introspect_batch;
+mod jwks;
 mod loaded;
+mod login;
+mod logins;
+mod logout;
 mod metadata;
 mod metrics;
+pub mod operator_login;
+pub mod page;
+mod par;
 mod posted;
 mod reject;
 mod request;
@@ -37,7 +56,9 @@ mod snapshot;
 mod stream;
 mod token;
 mod turns;
+mod visit;
 
+use actix_web::guard;
 use actix_web::web::{self, ServiceConfig};
 
 pub(crate) use crate::endpoint::admin::ADMIN_SCOPE;
@@ -67,8 +88,16 @@ impl Surface {
 /// The endpoints that go through actix-web's router. Those that carry the load stand in `loaded.rs`, before it.
 fn configure(surface: Surface, app: &mut ServiceConfig) {
     if surface.has_oauth() {
-        app.service(only_get(metadata::PATH, web::get().to(metadata::metadata)))
-            .service(only_get(metadata::PATH_WITH_ISSUER, web::get().to(metadata::metadata)));
+        app.service(for_everybody(metadata::PATH, web::get().to(metadata::metadata)))
+            .service(for_everybody(metadata::PATH_WITH_ISSUER, web::get().to(metadata::metadata)))
+            .service(for_everybody(jwks::PATH, web::get().to(jwks::jwks)))
+            .service(authorization_endpoint())
+            .service(only_post("/oauth2/consent", web::post().to(consent::consent)))
+            .service(only_post("/oauth2/par", web::post().to(par::push)))
+            .service(only_post("/oauth2/device_authorization", web::post().to(device_authorization::authorize)));
+    }
+    if surface.has_oauth() {
+        configure_pages(app);
     }
     if surface != Surface::OAuth {
         admin::configure(surface, app);
@@ -79,8 +108,45 @@ fn configure(surface: Surface, app: &mut ServiceConfig) {
         .default_service(web::to(not_found));
 }
 
+/// What people see.
+fn configure_pages(app: &mut ServiceConfig) {
+    let form = |path: &'static str, get: actix_web::Route, post: actix_web::Route| {
+        web::resource(path).route(get).route(post).default_service(web::to(post_or_get_allowed))
+    };
+    app.service(form(login::PATH, web::get().to(login::get), web::post().to(login::post)))
+        .service(form(logout::PATH, web::get().to(logout::get), web::post().to(logout::post)))
+        .service(form(device::PATH, web::get().to(device::get), web::post().to(device::post)))
+        .service(only_get(device::DONE_PATH, web::get().to(device::done)))
+        .service(only_get(account::PATH, web::get().to(account::get)))
+        .service(only_post(account::END_SESSION_PATH, web::post().to(account::end_session)))
+        .service(only_post(account::END_ALL_PATH, web::post().to(account::end_all)))
+        .service(only_post(account::REVOKE_PATH, web::post().to(account::revoke)))
+        .service(only_get(asset::PATH, web::get().to(asset::get)));
+}
+
+fn authorization_endpoint() -> actix_web::Resource {
+    web::resource(authorize::PATH)
+        .route(web::get().to(authorize::authorize))
+        .route(web::post().to(authorize::authorize))
+        .default_service(web::to(post_or_get_allowed))
+}
+
 fn only_get(path: &'static str, route: actix_web::Route) -> actix_web::Resource {
     web::resource(path).route(route).default_service(web::to(get_allowed))
+}
+
+/// A document that any page may read too.
+fn for_everybody(path: &'static str, route: actix_web::Route) -> actix_web::Resource {
+    let preflight = web::route().guard(guard::fn_guard(|context| cors::is_preflight(context.head())));
+    only_get(path, route).route(preflight.to(get_allowed_for_pages))
+}
+
+async fn get_allowed_for_pages(
+    request: actix_web::HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<service::Worker>,
+) -> actix_web::HttpResponse {
+    serve(&worker, Endpoint::Metadata, request.head(), payload.into_inner(), 0, async |_| Ok(cors::allow_get())).await
 }
 
 fn only_post(path: &'static str, route: actix_web::Route) -> actix_web::Resource {
@@ -104,5 +170,8 @@ rejecting! {
     post_allowed => Rejection::MethodNotAllowed("POST");
     get_allowed => Rejection::MethodNotAllowed("GET");
     post_or_get_allowed => Rejection::MethodNotAllowed("POST, GET");
+    get_or_delete_allowed => Rejection::MethodNotAllowed("GET, DELETE");
+    delete_allowed => Rejection::MethodNotAllowed("DELETE");
+    get_patch_or_delete_allowed => Rejection::MethodNotAllowed("GET, PATCH, DELETE");
     get_put_or_delete_allowed => Rejection::MethodNotAllowed("GET, PUT, DELETE");
 }

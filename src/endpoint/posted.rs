@@ -94,6 +94,8 @@ fn read_fields<'a>(fields: &[Header<'a>]) -> Option<(Fields<'a>, usize)> {
             10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
             17 if is("transfer-encoding") => return None,
             6 if is("expect") => return None,
+            // Who may read the answer is said in fields that are not written here.
+            6 if is("origin") => return None,
             7 if is("upgrade") => return None,
             _ => {}
         }
@@ -159,6 +161,8 @@ mod tests {
             ("Host: as", "Transfer-Encoding: chunked"),
             ("Host: as", "transfer-encoding: identity"),
             ("Host: as", "Expect: 100-continue"),
+            ("Host: as", "Origin: https://app.example"),
+            ("Host: as", "origin: null"),
             ("Host: as", "Upgrade: h2c"),
             ("Host: as", "Content-Length: 7"),
             ("Host: as", "Authorization: Basic YTpi"),

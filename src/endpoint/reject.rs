@@ -7,9 +7,14 @@ use serde::Serialize;
 
 use crate::client::actor::ClientError;
 use crate::client::metadata::InvalidClientMetadata;
+use crate::endpoint::operator_login::LoginChallengeError;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::shard::ShardError;
+use crate::shard::people::{DEVICES_PENDING_MAX, PersonError};
 use crate::shard::snapshot::SnapshotError;
+use crate::signing::actor::KeyError;
+use crate::signing::seal::SealError;
+use crate::user::actor::UserError;
 
 /// Why a request is not answered as it wished.
 #[derive(Debug)]
@@ -22,11 +27,19 @@ pub(super) enum Rejection {
     BearerMissing,
     Shard(ShardError),
     Client(ClientError),
+    User(UserError),
+    Key(KeyError),
+    /// A member of a user's document is out of bounds.
+    InvalidUser(String),
+    /// More passwords or secrets are to be checked than there is room for.
+    TooManyChecks,
     /// The system has no randomness to give.
     NoRandomness,
     /// The journal is still being read.
     NotReady,
     Snapshot(SnapshotError),
+    /// A challenge of the operator's own login page counts for nothing.
+    LoginChallenge(LoginChallengeError),
     /// With durability `memory` there is nothing to take a snapshot of.
     NothingKept,
     BodyTooLarge(usize),
@@ -36,6 +49,8 @@ pub(super) enum Rejection {
     HeadTooLarge,
     QueryNotAllowed,
     UnsupportedMediaType(&'static str),
+    /// A client has as many devices waiting as it may.
+    TooManyDevices,
     NotFound,
     MethodNotAllowed(&'static str),
 }
@@ -91,14 +106,34 @@ impl Rejection {
             Self::Client(error @ ClientError::Exists) => {
                 (StatusCode::CONFLICT, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
-            Self::Client(error @ ClientError::TooLarge) => {
+            Self::Client(error @ (ClientError::TooLarge | ClientError::Public)) => {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
             Self::Client(error @ (ClientError::Busy | ClientError::NoDiskSpace)) => later(error.to_string()),
+            Self::User(error @ (UserError::Unknown | UserError::NoSession)) => {
+                (StatusCode::NOT_FOUND, "not_found", error.to_string())
+            }
+            Self::User(error @ (UserError::Exists | UserError::LoginRefused)) => {
+                invalid(StatusCode::CONFLICT, error.to_string())
+            }
+            Self::User(error @ UserError::TooLarge) => invalid(StatusCode::BAD_REQUEST, error.to_string()),
+            Self::User(error @ (UserError::Busy | UserError::NoDiskSpace)) => later(error.to_string()),
+            Self::Key(error @ (KeyError::Exists | KeyError::TooMany)) => {
+                invalid(StatusCode::CONFLICT, error.to_string())
+            }
+            Self::Key(error @ KeyError::Unknown) => (StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            Self::Key(error @ (KeyError::Busy | KeyError::NoDiskSpace | KeyError::NoRandomness)) => {
+                later(error.to_string())
+            }
+            Self::InvalidUser(description) => invalid(StatusCode::BAD_REQUEST, description.clone()),
+            Self::TooManyChecks => later("too many passwords or secrets are being checked".to_owned()),
             Self::Snapshot(error @ (SnapshotError::Busy | SnapshotError::Disturbed)) => later(error.to_string()),
             Self::Snapshot(error) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error", format!("{error}; the server's log says more"))
             }
+            Self::LoginChallenge(error @ LoginChallengeError::Used) => invalid(StatusCode::CONFLICT, error.to_string()),
+            Self::LoginChallenge(error @ LoginChallengeError::Busy) => later(error.to_string()),
+            Self::LoginChallenge(error) => (StatusCode::NOT_FOUND, "not_found", error.to_string()),
             Self::NothingKept => {
                 invalid(StatusCode::CONFLICT, "durability is memory: there is nothing on disk to take".to_owned())
             }
@@ -120,6 +155,9 @@ impl Rejection {
             Self::UnsupportedMediaType(expected) => {
                 let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
                 invalid(status, format!("the body must be {expected}, without a content encoding"))
+            }
+            Self::TooManyDevices => {
+                later(format!("{DEVICES_PENDING_MAX} devices of this client wait for people already"))
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is nothing at this path".to_owned()),
             Self::MethodNotAllowed(allowed) => {
@@ -149,7 +187,21 @@ fn status_of(code: OAuthErrorCode) -> StatusCode {
         OAuthErrorCode::InvalidClient | OAuthErrorCode::InvalidToken => StatusCode::UNAUTHORIZED,
         OAuthErrorCode::InsufficientScope => StatusCode::FORBIDDEN,
         OAuthErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        OAuthErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         OAuthErrorCode::InvalidRequest
+        | OAuthErrorCode::InvalidGrant
+        | OAuthErrorCode::InvalidRedirectUri
+        | OAuthErrorCode::UnsupportedResponseType
+        | OAuthErrorCode::AccessDenied
+        | OAuthErrorCode::AuthorizationPending
+        | OAuthErrorCode::SlowDown
+        | OAuthErrorCode::ExpiredToken
+        | OAuthErrorCode::LoginRequired
+        | OAuthErrorCode::ConsentRequired
+        | OAuthErrorCode::InteractionRequired
+        | OAuthErrorCode::RequestNotSupported
+        | OAuthErrorCode::RequestUriNotSupported
+        | OAuthErrorCode::InvalidRequestUri
         | OAuthErrorCode::UnauthorizedClient
         | OAuthErrorCode::UnsupportedGrantType
         | OAuthErrorCode::InvalidScope
@@ -200,9 +252,45 @@ impl From<ShardError> for Rejection {
     }
 }
 
+impl From<PersonError> for Rejection {
+    fn from(error: PersonError) -> Self {
+        match error {
+            PersonError::Shard(error) => Self::Shard(error),
+            PersonError::Refused(error) => Self::OAuth(error),
+        }
+    }
+}
+
 impl From<ClientError> for Rejection {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
+    }
+}
+
+impl From<SealError> for Rejection {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::TooLong => Self::OAuth(OAuthError::invalid_request(error.to_string())),
+            SealError::NoRandomness => Self::NoRandomness,
+        }
+    }
+}
+
+impl From<KeyError> for Rejection {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}
+
+impl From<UserError> for Rejection {
+    fn from(error: UserError) -> Self {
+        Self::User(error)
+    }
+}
+
+impl From<LoginChallengeError> for Rejection {
+    fn from(error: LoginChallengeError) -> Self {
+        Self::LoginChallenge(error)
     }
 }
 

@@ -184,8 +184,10 @@ impl ArrivingBody<'_> {
 
 /// Reads a JSON object. By itself serde takes a list for a struct too, its items for the members in their order.
 pub(super) fn read_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, serde_json::Error> {
-    if body.trim_ascii_start().starts_with(b"{") {
-        serde_json::from_slice(body)
+    // Once for all strings in it.
+    let text = std::str::from_utf8(body).map_err(serde_json::Error::custom)?;
+    if text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str(text)
     } else {
         Err(serde_json::Error::custom("it is no JSON object"))
     }

@@ -5,18 +5,32 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Addr;
+use ipnet::IpNet;
 use ring::rand::SecureRandom;
 
 use crate::client::actor::ClientActor;
 use crate::client::registry::ClientRegistry;
 use crate::clock::Clock;
+use crate::endpoint::guesses::Guesses;
+use crate::endpoint::operator_login::OperatorLogin;
+use crate::endpoint::page::Pages;
+use crate::endpoint::page::csrf::Csrf;
 use crate::grant::Defaults;
+use crate::password::pool::PasswordPool;
 use crate::shard::Shards;
 use crate::shard::snapshot::Snapshots;
+use crate::signing::actor::KeyActor;
+use crate::signing::registry::KeyRegistry;
+use crate::signing::seal::Sealer;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::http::WorkerMetrics;
 use crate::telemetry::progress::StartProgress;
 use crate::telemetry::projection::DatabaseHealth;
+use crate::token::refresh_token::RefreshKey;
+use crate::token::user_code::UserCodeKey;
+use crate::user::actor::UserActor;
+use crate::user::logins::Logins;
+use crate::user::registry::UserRegistry;
 
 /// Everything that answers requests, once the journal has been read to its end.
 pub struct Service {
@@ -26,12 +40,42 @@ pub struct Service {
     pub registry: Arc<ClientRegistry>,
     /// The clients, to change.
     pub clients: Addr<ClientActor>,
+    /// The users, their sessions and consents, to read.
+    pub users: Arc<UserRegistry>,
+    /// The users, their sessions and consents, to change.
+    pub user_actor: Addr<UserActor>,
+    /// Checks passwords.
+    pub logins: Arc<Logins>,
+    /// Checks the secrets of clients that came with a hash.
+    pub secret_pool: Arc<PasswordPool>,
     /// The tokens.
     pub shards: Arc<Shards>,
     /// Snapshots and backups; `None` with durability `memory`.
     pub snapshots: Option<Snapshots>,
+    /// Limits guesses of user codes.
+    pub guesses: Guesses,
+    /// Whose word on where a request comes from counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// What is granted when the client does not say otherwise.
     pub defaults: Defaults,
+    /// What people see.
+    pub pages: Pages,
+    /// Makes and checks the tokens of forms.
+    pub csrf: Csrf,
+    /// Where people log in, if not at a page of the server's own.
+    pub operator_login: Option<OperatorLogin>,
+    /// What seals the requests that browsers and clients carry.
+    pub sealer: Sealer,
+    /// The keys that sign, to read.
+    pub keys: Arc<KeyRegistry>,
+    /// The keys that sign, to change.
+    pub key_actor: Addr<KeyActor>,
+    /// How long a new key is published before it signs, in seconds.
+    pub key_publish_seconds: u32,
+    /// Makes refresh tokens.
+    pub refresh_key: RefreshKey,
+    /// Finds devices by their user codes.
+    pub user_code_key: UserCodeKey,
     /// Where tokens come from.
     pub random: Arc<dyn SecureRandom + Send + Sync>,
     /// The metrics.

@@ -5,45 +5,196 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::client::Client;
-use crate::endpoint::client_authentication::authenticate;
+use crate::clock::UnixTime;
+use crate::endpoint::client_authentication::identify;
 use crate::endpoint::form::Form;
 use crate::endpoint::loaded::LoadedRequest;
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::service::Service;
-use crate::grant::{Granted, TokenRequest, decide};
+use crate::grant::{self, access_lifetime_seconds, client_credentials, invalid_grant};
+use crate::oauth::error::{OAuthError, OAuthErrorCode};
+use crate::oauth::grant_type::GrantType;
+use crate::oauth::pkce::CodeVerifier;
+use crate::oauth::scope::Scope;
 use crate::shard::message::IssueToken;
+use crate::shard::people::{GrantedToken, MintedAccess, MintedRefresh, Proof, RedeemCode, RefreshGrant};
 use crate::token::access_token::AccessToken;
+use crate::token::code::{CodeKind, CodeReference};
+use crate::token::refresh_token::{PresentedRefreshToken, RefreshToken};
 
 pub(super) async fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
     request.fields.expect_content("application/x-www-form-urlencoded")?;
     let form = Form::parse(request.body)?;
-    let client = Arc::clone(authenticate(&request.service.registry.read(), &request.fields, Some(&form))?);
-    let token_request = TokenRequest { grant_type: form.require("grant_type")?, scope: form.find("scope") };
-    let granted = decide(&token_request, &client, &request.service.defaults, request.now)?;
-    let token = issue(request.service, &client, &granted).await?;
-    let response = TokenResponse {
-        access_token: token.reveal(),
-        token_type: "Bearer",
-        expires_in: granted.expires_at.saturating_sub(granted.issued_at),
-        scope: granted.terms.scope.as_str(),
+    let client = Arc::clone(identify(&request.service.registry.read(), &request.fields, &form)?);
+    let grant_type = grant::grant_type(form.require("grant_type")?)?;
+    grant::allow(&client, grant_type)?;
+    let asked = Asked { service: request.service, client: &client, form: &form, now: request.now };
+    let tokens = match grant_type {
+        GrantType::ClientCredentials => asked.for_itself().await?,
+        GrantType::AuthorizationCode => asked.with_authorization_code().await?,
+        GrantType::DeviceCode => asked.with_device_code().await?,
+        GrantType::RefreshToken => asked.with_refresh_token().await?,
     };
-    // Text and numbers can always be written, and a vector takes all.
-    serde_json::to_writer(body, &response).unwrap_or_default();
+    tokens.write(request.now, body);
     Ok(())
 }
 
-/// Mints a token and gives it to its shard; it is nobody's before the shard has answered.
-async fn issue(service: &Service, client: &Client, granted: &Granted) -> Result<AccessToken, Rejection> {
-    let token = AccessToken::random(&*service.random).map_err(|_| Rejection::NoRandomness)?;
-    let issued = IssueToken {
-        reference: token.reference(),
-        issued_at: granted.issued_at,
-        expires_at: granted.expires_at,
-        terms: Arc::clone(&granted.terms),
-        in_force: Arc::clone(&client.in_force),
-    };
-    service.shards.issue(issued).await?;
-    Ok(token)
+/// A token request of a client that may make it.
+struct Asked<'a, 'f> {
+    service: &'a Service,
+    client: &'a Client,
+    form: &'a Form<'f>,
+    now: UnixTime,
+}
+
+/// What a request gets. It is nobody's before the shard has answered.
+struct Tokens<'a> {
+    access: AccessToken,
+    refresh: Option<RefreshText<'a>>,
+    granted: GrantedToken,
+}
+
+impl Tokens<'_> {
+    fn write(&self, now: UnixTime, body: &mut Vec<u8>) {
+        let Self { access, refresh, granted } = self;
+        let response = TokenResponse {
+            access_token: access.reveal(),
+            token_type: "Bearer",
+            // An answer that is given again is older than now.
+            expires_in: granted.expires_at.saturating_sub(now.as_seconds_u32()),
+            refresh_token: refresh.as_ref().map(RefreshText::reveal),
+            scope: granted.scope.as_str(),
+        };
+        // Text and numbers can always be written, and a vector takes all.
+        serde_json::to_writer(body, &response).unwrap_or_default();
+    }
+}
+
+/// The refresh token of an answer.
+enum RefreshText<'a> {
+    New(RefreshToken),
+    /// The one that was presented, which stays.
+    Presented(&'a str),
+}
+
+impl RefreshText<'_> {
+    fn reveal(&self) -> &str {
+        match self {
+            Self::New(token) => token.reveal(),
+            Self::Presented(text) => text,
+        }
+    }
+}
+
+impl<'a> Asked<'a, '_> {
+    async fn for_itself(&self) -> Result<Tokens<'a>, Rejection> {
+        let granted =
+            client_credentials::decide(self.form.find("scope"), self.client, &self.service.defaults, self.now)?;
+        let access = AccessToken::random(&*self.service.random).map_err(|_| Rejection::NoRandomness)?;
+        let issued = IssueToken {
+            reference: access.reference(),
+            issued_at: granted.issued_at,
+            expires_at: granted.expires_at,
+            terms: Arc::clone(&granted.terms),
+            in_force: Arc::clone(&self.client.in_force),
+        };
+        self.service.shards.issue(issued).await?;
+        let (issued_at, expires_at) = (granted.issued_at, granted.expires_at);
+        let granted = GrantedToken { issued_at, expires_at, scope: granted.terms.scope.clone() };
+        Ok(Tokens { access, refresh: None, granted })
+    }
+
+    /// RFC 6749 §4.1.3, RFC 7636 §4.5.
+    async fn with_authorization_code(&self) -> Result<Tokens<'a>, Rejection> {
+        let code = CodeReference::of(CodeKind::Authorization, self.form.require("code")?)
+            .ok_or_else(|| invalid_grant("the code is unknown or has expired"))?;
+        let verifier = self.form.find("code_verifier").map(CodeVerifier::parse).transpose();
+        let verifier = verifier.map_err(|error| OAuthError::invalid_request(error.to_string()))?;
+        let proof = Proof::Authorization {
+            redirect_uri: self.form.find("redirect_uri").map(str::to_owned),
+            code_challenge: verifier.map(|verifier| *verifier.challenge().as_bytes()),
+        };
+        self.redeem(code, proof).await
+    }
+
+    /// RFC 8628 §3.4.
+    async fn with_device_code(&self) -> Result<Tokens<'a>, Rejection> {
+        let code = CodeReference::of(CodeKind::Device, self.form.require("device_code")?)
+            .ok_or_else(|| invalid_grant("the device code is unknown or has expired"))?;
+        self.redeem(code, Proof::Device).await
+    }
+
+    async fn redeem(&self, code: CodeReference, proof: Proof) -> Result<Tokens<'a>, Rejection> {
+        let Service { random, refresh_key, shards, .. } = self.service;
+        let metadata = &self.client.metadata;
+        let access = AccessToken::random_of(code.grant_id.routing_id(), &**random);
+        let access = access.map_err(|_| Rejection::NoRandomness)?;
+        let has_refresh = metadata.may_use(GrantType::RefreshToken);
+        let refresh = has_refresh.then(|| refresh_key.first(code.grant_id, &**random)).transpose();
+        let refresh = refresh.map_err(|_| Rejection::NoRandomness)?;
+        let request = RedeemCode {
+            code,
+            client_id: self.client.id.clone(),
+            proof,
+            access: self.minted(&access),
+            refresh: refresh.as_ref().map(|refresh| MintedRefresh {
+                digest: refresh.digest(),
+                lifetime_seconds: metadata.refresh_token_lifetime_seconds,
+                idle_seconds: metadata.refresh_token_idle_seconds,
+            }),
+            now: self.now,
+        };
+        let granted = shards.redeem(request).await?;
+        Ok(Tokens { access, refresh: refresh.map(RefreshText::New), granted })
+    }
+
+    /// RFC 6749 §6. Where refresh tokens rotate, all that is answered follows from the one that was presented: a client that
+    /// lost the answer asks again and gets the same.
+    async fn with_refresh_token(&self) -> Result<Tokens<'a>, Rejection> {
+        let Service { refresh_key, shards, .. } = self.service;
+        let metadata = &self.client.metadata;
+        let text = self.form.require("refresh_token")?;
+        let presented = refresh_key.read(text).ok_or_else(|| invalid_grant("the refresh token is unknown"))?;
+        let scope = self.form.find("scope").map(Scope::parse).transpose();
+        let scope = scope.map_err(|error| OAuthError::new(OAuthErrorCode::InvalidScope, error.to_string()))?;
+        let is_rotating = metadata.refresh_token_rotation;
+        let (access, is_access_new) = self.access_of_refresh(&presented)?;
+        let successor = is_rotating.then(|| refresh_key.successor(&presented));
+        let request = RefreshGrant {
+            reference: presented.reference,
+            client_id: self.client.id.clone(),
+            scope,
+            access: self.minted(&access),
+            is_access_new,
+            successor: successor.as_ref().map(RefreshToken::digest),
+            retry_seconds: metadata.refresh_token_retry_seconds,
+            idle_seconds: metadata.refresh_token_idle_seconds,
+            now: self.now,
+        };
+        let granted = shards.refresh(request).await?;
+        let refresh = Some(successor.map_or(RefreshText::Presented(text), RefreshText::New));
+        Ok(Tokens { access, refresh, granted })
+    }
+
+    /// The access token that a refresh gives, and whether it is a new one. Where refresh tokens rotate it follows from the one that
+    /// was presented; but one that was given before and lives no more is no help to a client that asks again.
+    fn access_of_refresh(&self, presented: &PresentedRefreshToken) -> Result<(AccessToken, bool), Rejection> {
+        let Service { random, refresh_key, shards, .. } = self.service;
+        if self.client.metadata.refresh_token_rotation {
+            let derived = refresh_key.access_token(presented);
+            // Where nobody can tell now, the shard can.
+            if !shards.read().is_dead(derived.reference(), self.now).unwrap_or_default() {
+                return Ok((derived, false));
+            }
+        }
+        let access = AccessToken::random_of(presented.reference.grant_id.routing_id(), &**random);
+        Ok((access.map_err(|_| Rejection::NoRandomness)?, true))
+    }
+
+    fn minted(&self, access: &AccessToken) -> MintedAccess {
+        let lifetime_seconds = access_lifetime_seconds(self.client, &self.service.defaults);
+        MintedAccess { digest: access.reference().digest, lifetime_seconds }
+    }
 }
 
 /// RFC 6749 §5.1. The scope is always named: it may be another than the one that was asked for.
@@ -52,6 +203,8 @@ struct TokenResponse<'a> {
     access_token: &'a str,
     token_type: &'a str,
     expires_in: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
 }

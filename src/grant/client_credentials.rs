@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use crate::client::Client;
 use crate::clock::UnixTime;
-use crate::grant::{Defaults, Granted, TokenRequest};
+use crate::grant::{Defaults, Granted, access_lifetime_seconds};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::scope::Scope;
 use crate::token::grant::GrantTerms;
 
-pub(super) fn decide(
-    request: &TokenRequest<'_>,
-    client: &Client,
-    defaults: &Defaults,
-    now: UnixTime,
-) -> Result<Granted, OAuthError> {
-    let scope = granted_scope(request.scope, &client.metadata.scope)?;
-    let lifetime = client.metadata.access_token_lifetime_seconds.unwrap_or(defaults.access_token_lifetime_seconds);
+/// What a client gets that asks for `scope`, or for all that it may have.
+///
+/// # Errors
+///
+/// `invalid_scope` (RFC 6749 §5.2).
+pub fn decide(scope: Option<&str>, client: &Client, defaults: &Defaults, now: UnixTime) -> Result<Granted, OAuthError> {
+    let scope = granted_scope(scope, &client.metadata.scope)?;
+    let lifetime = access_lifetime_seconds(client, defaults);
     let issued_at = now.as_seconds_u32();
     let terms = GrantTerms {
         client_id: client.id.clone(),
         client_generation: client.generation,
         scope,
         audience: client.metadata.audience.clone(),
+        person: None,
     };
     Ok(Granted { terms: Arc::new(terms), issued_at, expires_at: issued_at.saturating_add(lifetime) })
 }
@@ -44,7 +45,8 @@ mod tests {
     use crate::client::Credential;
     use crate::client::id::ClientId;
     use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
-    use crate::grant::decide;
+    use crate::grant::{allow, grant_type};
+    use crate::oauth::grant_type::GrantType;
 
     const NOW: UnixTime = UnixTime::from_seconds(1_000);
 
@@ -59,44 +61,43 @@ mod tests {
         }
     }
 
+    const DEFAULTS: Defaults = Defaults { access_token_lifetime_seconds: 60 };
+
     #[track_caller]
-    fn check(grant_type: &str, scope: Option<&str>, expected: Result<&str, OAuthErrorCode>) {
+    fn check(scope: Option<&str>, expected: Result<&str, OAuthErrorCode>) {
         let client = client(&ClientMetadataDocument { scope: Some("read write".into()), ..Default::default() });
-        let defaults = Defaults { access_token_lifetime_seconds: 60 };
-        let decided = decide(&TokenRequest { grant_type, scope }, &client, &defaults, NOW);
+        let decided = decide(scope, &client, &DEFAULTS, NOW);
         let decided = decided.as_ref().map(|granted| granted.terms.scope.as_str()).map_err(|error| error.code);
         assert_eq!(decided, expected);
     }
 
     #[test]
     fn the_scope_is_what_was_asked_for_and_never_more_than_is_registered() {
-        check("client_credentials", None, Ok("read write"));
-        check("client_credentials", Some("write"), Ok("write"));
-        check("client_credentials", Some("write admin"), Err(OAuthErrorCode::InvalidScope));
-        check("client_credentials", Some("write  read"), Err(OAuthErrorCode::InvalidScope));
+        check(None, Ok("read write"));
+        check(Some("write"), Ok("write"));
+        check(Some("write admin"), Err(OAuthErrorCode::InvalidScope));
+        check(Some("write  read"), Err(OAuthErrorCode::InvalidScope));
     }
 
     #[test]
     fn an_unknown_grant_type_is_unsupported() {
-        check("password", None, Err(OAuthErrorCode::UnsupportedGrantType));
-        check("Client_Credentials", None, Err(OAuthErrorCode::UnsupportedGrantType));
+        for name in ["password", "Client_Credentials", ""] {
+            assert_eq!(grant_type(name).unwrap_err().code, OAuthErrorCode::UnsupportedGrantType, "{name}");
+        }
     }
 
     #[test]
     fn a_client_uses_only_the_grant_types_that_it_is_registered_for() {
         let client = client(&ClientMetadataDocument { grant_types: Some(Vec::new()), ..Default::default() });
-        let request = TokenRequest { grant_type: "client_credentials", scope: None };
-        let decided = decide(&request, &client, &Defaults { access_token_lifetime_seconds: 60 }, NOW);
-        assert_eq!(decided.unwrap_err().code, OAuthErrorCode::UnauthorizedClient);
+        let allowed = allow(&client, GrantType::ClientCredentials);
+        assert_eq!(allowed.unwrap_err().code, OAuthErrorCode::UnauthorizedClient);
     }
 
     #[test]
     fn a_token_lives_as_long_as_the_client_says_or_else_the_default() {
-        let request = TokenRequest { grant_type: "client_credentials", scope: None };
         for (own, expected) in [(None, 1_060), (Some(5), 1_005)] {
             let document = ClientMetadataDocument { access_token_lifetime_seconds: own, ..Default::default() };
-            let defaults = Defaults { access_token_lifetime_seconds: 60 };
-            let granted = decide(&request, &client(&document), &defaults, NOW).unwrap();
+            let granted = decide(None, &client(&document), &DEFAULTS, NOW).unwrap();
             assert_eq!((granted.issued_at, granted.expires_at, granted.terms.client_generation), (1_000, expected, 3));
         }
     }

@@ -1,26 +1,22 @@
-//! Grants: from an authenticated token request to what is granted. Pure: one file per grant type (RFC 6749 §1.3).
+//! Grants: from a token request to what is granted. Pure: one file per grant type (RFC 6749 §1.3), and beside them the
+//! authorization request that a code begins with.
 //!
-//! A new grant type is a new file here, one arm in [`decide`], and one value in
-//! [`GrantType`].
+//! A new grant type is a new file here, one value in [`GrantType`], and one arm in the token endpoint. What a client grants itself
+//! a worker decides; what rests on a code or a refresh token the shard that has it.
 
-mod client_credentials;
+pub mod authorization;
+pub mod authorization_code;
+pub mod client_credentials;
+pub mod device_code;
+pub mod interaction;
+pub mod refresh_token;
 
 use std::sync::Arc;
 
 use crate::client::Client;
-use crate::clock::UnixTime;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
 use crate::token::grant::GrantTerms;
-
-/// A token request (RFC 6749 §3.2) without the client authentication, which the worker has done.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenRequest<'a> {
-    /// `grant_type`
-    pub grant_type: &'a str,
-    /// `scope`, if it was sent and not empty.
-    pub scope: Option<&'a str>,
-}
 
 /// What is granted: the terms, and when the token is issued and expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,25 +36,37 @@ pub struct Defaults {
     pub access_token_lifetime_seconds: u32,
 }
 
-/// Decides about a token request of an authenticated client.
+/// The grant type of a token request.
 ///
 /// # Errors
 ///
-/// `unsupported_grant_type`, `unauthorized_client` or `invalid_scope` (RFC 6749 §5.2), and what the grant type adds.
-pub fn decide(
-    request: &TokenRequest<'_>,
-    client: &Client,
-    defaults: &Defaults,
-    now: UnixTime,
-) -> Result<Granted, OAuthError> {
-    let grant_type = GrantType::from_name(request.grant_type).ok_or_else(unsupported_grant_type)?;
-    if !client.metadata.may_use(grant_type) {
-        let description = "this client is not registered for this grant_type";
-        return Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, description));
+/// `unsupported_grant_type` (RFC 6749 §5.2).
+pub fn grant_type(name: &str) -> Result<GrantType, OAuthError> {
+    GrantType::from_name(name).ok_or_else(unsupported_grant_type)
+}
+
+/// Whether a client may use a grant type.
+///
+/// # Errors
+///
+/// `unauthorized_client` (RFC 6749 §5.2).
+pub fn allow(client: &Client, grant_type: GrantType) -> Result<(), OAuthError> {
+    if client.metadata.may_use(grant_type) {
+        return Ok(());
     }
-    match grant_type {
-        GrantType::ClientCredentials => client_credentials::decide(request, client, defaults, now),
-    }
+    let description = "this client is not registered for this grant_type";
+    Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, description))
+}
+
+/// How long an access token of a client lives, in seconds.
+#[must_use]
+pub fn access_lifetime_seconds(client: &Client, defaults: &Defaults) -> u32 {
+    client.metadata.access_token_lifetime_seconds.unwrap_or(defaults.access_token_lifetime_seconds)
+}
+
+/// `invalid_grant` (RFC 6749 §5.2) with its description.
+pub(crate) fn invalid_grant(description: &'static str) -> OAuthError {
+    OAuthError::new(OAuthErrorCode::InvalidGrant, description)
 }
 
 fn unsupported_grant_type() -> OAuthError {

@@ -227,7 +227,7 @@ impl Disk for RealDisk {
     fn lock(&self) -> io::Result<Box<dyn DiskLock>> {
         let file = Self::options().create(true).truncate(false).open(self.directory.join(LOCK))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(RealLock { _file: Some(file) }))
+        Ok(Box::new(RealLock { file: Some(file) }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -286,7 +286,7 @@ impl Disk for ReadOnlyDisk {
         if let Some(file) = &file {
             rustix::fs::flock(file, FlockOperation::NonBlockingLockShared)?;
         }
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { file }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -315,10 +315,20 @@ impl Disk for ReadOnlyDisk {
 }
 
 struct RealLock {
-    _file: Option<File>,
+    file: Option<File>,
 }
 
 impl DiskLock for RealLock {}
+
+/// Said, and not left to the closing of the file: a program that is being started may hold it open for a moment longer.
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // What fails here the closing does.
+            let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+        }
+    }
+}
 
 struct RealFile {
     file: File,
@@ -398,6 +408,20 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    /// As a program that is being started does between fork and exec.
+    #[test]
+    fn a_lock_is_let_go_although_somebody_else_holds_its_file_open() {
+        let parent = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(parent.path()).unwrap();
+        let file = File::create(parent.path().join(LOCK)).unwrap();
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let _inherited = file.try_clone().unwrap();
+        let lock = RealLock { file: Some(file) };
+        assert!(disk.lock().is_err(), "it is held");
+        drop(lock);
+        assert!(disk.lock().is_ok());
+    }
 
     #[test]
     fn files_and_directory_are_for_this_user_alone() {

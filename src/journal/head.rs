@@ -148,6 +148,11 @@ impl HeadFile {
         self.write(epoch, durable_lsn, segment_id, keys)
     }
 
+    /// Makes durable what was read: it may have been in the page cache alone.
+    pub(crate) fn sync(&self) -> Result<(), JournalError> {
+        self.file.sync_data()
+    }
+
     /// Writes the other slot and makes it durable.
     pub(crate) fn write(
         &mut self,

@@ -48,6 +48,15 @@ pub(crate) enum Item {
     Barrier(Reply),
 }
 
+/// Why nothing can be appended now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// Too much waits for the commit thread.
+    OnTheWay,
+    /// The journal is too near the end of its disk space.
+    OnDisk,
+}
+
 impl Lane {
     /// A lane that writes nothing: every append is durable at once (durability class `memory`).
     #[must_use]
@@ -118,6 +127,19 @@ impl Lane {
             Way::Memory => Pressure::Normal,
             Way::Journal(sending) => sending.pressure.value(),
         }
+    }
+
+    /// Whether a record may be appended that is refused from this pressure on; `None` for what takes no disk space.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] says what there is no room in.
+    pub fn check_room(&self, refused_from: Option<Pressure>) -> Result<(), NoRoom> {
+        if !self.has_room() {
+            return Err(NoRoom::OnTheWay);
+        }
+        let is_refused = refused_from.is_some_and(|level| self.pressure() >= level);
+        if is_refused { Err(NoRoom::OnDisk) } else { Ok(()) }
     }
 
     /// The longest payload that [`Lane::append`] takes: [`PAYLOAD_BYTES_MAX`], less where segments are tiny.

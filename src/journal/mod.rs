@@ -190,7 +190,7 @@ pub use crate::journal::disk::{Disk, RealDisk};
 pub use crate::journal::error::{Defect, JournalError};
 pub use crate::journal::frame::{Entry, EntryPayload, PAYLOAD_BYTES_MAX};
 pub use crate::journal::keys::JournalKeys;
-pub use crate::journal::lane::{DurableSequence, Lane, Reply};
+pub use crate::journal::lane::{DurableSequence, Lane, NoRoom, Reply};
 pub use crate::journal::lsn::Lsn;
 pub use crate::journal::metrics::JournalMetrics;
 pub use crate::journal::pressure::Pressure;

@@ -100,6 +100,10 @@ impl Opening {
             None => HeadFile::create(&directory, new_instance()?, &options.keys)?,
         };
         let (retired, live) = SegmentName::retired(live, head.latest().retained_from);
+        if !retired.is_empty() {
+            // A process that was killed between its write and its sync leaves a `HEAD` that a power cut would take back.
+            head.sync()?;
+        }
         remove_all(&directory, retired.iter().map(ToString::to_string).collect::<Vec<_>>().iter())?;
         let segments = open_segments(&directory, &live, &head, &options.keys)?;
         let (damaged, loaded) = (Vec::new(), None);

@@ -1,4 +1,4 @@
-//! Errors that a client is told about (RFC 6749 §5.2, RFC 6750 §3.1).
+//! Errors that a client is told about (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8628 §3.5, `OpenID` Connect Core §3.1.2.6).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +12,8 @@ pub enum OAuthErrorCode {
     InvalidClient,
     /// This client may not do this.
     UnauthorizedClient,
+    /// The code, device code or refresh token is unknown, expired, used up, or another client's.
+    InvalidGrant,
     /// The grant type is not known here.
     UnsupportedGrantType,
     /// The scope is malformed, or wider than the client may ask for.
@@ -22,8 +24,34 @@ pub enum OAuthErrorCode {
     InsufficientScope,
     /// RFC 7591 §3.2.2: a member of the client's metadata is not allowed.
     InvalidClientMetadata,
+    /// RFC 7591 §3.2.2: a redirect URI is not allowed.
+    InvalidRedirectUri,
+    /// RFC 6749 §4.1.2.1: this response type is not given.
+    UnsupportedResponseType,
+    /// RFC 6749 §4.1.2.1, RFC 8628 §3.5: the user has said no.
+    AccessDenied,
+    /// RFC 6749 §4.1.2.1: the server failed.
+    ServerError,
     /// RFC 6749 §4.1.2.1: not now; the same request may succeed later.
     TemporarilyUnavailable,
+    /// RFC 8628 §3.5: the user has not decided yet.
+    AuthorizationPending,
+    /// RFC 8628 §3.5: the user has not decided yet, and the client asks too often.
+    SlowDown,
+    /// RFC 8628 §3.5: the device code has expired.
+    ExpiredToken,
+    /// `OpenID` Connect Core §3.1.2.6: `prompt=none`, and the user would have to log in.
+    LoginRequired,
+    /// `OpenID` Connect Core §3.1.2.6: `prompt=none`, and the user would have to consent.
+    ConsentRequired,
+    /// `OpenID` Connect Core §3.1.2.6: `prompt=none`, and the user would have to do something else.
+    InteractionRequired,
+    /// `OpenID` Connect Core §6.1: requests as JWTs are not read.
+    RequestNotSupported,
+    /// `OpenID` Connect Core §6.2: requests are not fetched from elsewhere.
+    RequestUriNotSupported,
+    /// RFC 9101 §7: `request_uri` names no pushed request, or one that has expired.
+    InvalidRequestUri,
 }
 
 impl OAuthErrorCode {
@@ -34,12 +62,26 @@ impl OAuthErrorCode {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::UnauthorizedClient => "unauthorized_client",
+            Self::InvalidGrant => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::AccessDenied => "access_denied",
+            Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::InteractionRequired => "interaction_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::InvalidRequestUri => "invalid_request_uri",
         }
     }
 }

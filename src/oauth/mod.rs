@@ -1,6 +1,14 @@
 //! The words of the RFCs. Pure values: nothing here knows a client, a token or a request.
 
+pub mod algorithm;
+pub mod application_type;
 pub mod audience;
 pub mod error;
 pub mod grant_type;
+pub mod origin;
+pub mod pkce;
+pub mod prompt;
+pub mod redirect_uri;
+pub mod response_type;
 pub mod scope;
+pub mod subject;

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A set of scope tokens in the order in which they were first named, without repeats. May be empty.
 ///
 /// At most [`SCOPE_BYTES_MAX`] bytes. Clones share one string.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Scope {
     text: Arc<str>,
 }
@@ -88,6 +91,20 @@ impl Scope {
         let mut seen = HashSet::new();
         let kept: Vec<&str> = text.split(' ').filter(|token| seen.insert(*token)).collect();
         Self { text: Arc::from(kept.join(" ")) }
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = InvalidScope;
+
+    fn try_from(text: String) -> Result<Self, InvalidScope> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.as_str().to_owned()
     }
 }
 

@@ -1,19 +1,21 @@
 //! Records of the journal as rows.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-use ring::digest::{Context, SHA256};
 
 use crate::client::event::ClientRow;
 use crate::clock::UnixTime;
 use crate::journal::{JournalError, JournalReader, Lsn, Record};
+use crate::postgres::grants::{GrantChange, GrantRow, Grants, StoredGrant};
+use crate::postgres::keys::KeyChange;
 use crate::postgres::partitions::DAY_SECONDS;
+use crate::postgres::people::UserChange;
 use crate::postgres::write::encode;
+use crate::signing::event::KeyEvent;
 use crate::token::access_token::{Partition, RoutingId};
-use crate::token::event::{TermsView, TokenEvent};
+use crate::token::event::TokenEvent;
+use crate::token::person_event::{GrantView, PersonEvent};
+use crate::user::event::UserEvent;
 
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
@@ -31,7 +33,10 @@ pub(super) struct Batch {
     /// Those rows as `COPY` takes them, where the thread that read them has done that too.
     pub(super) encoded: Option<Vec<u8>>,
     pub(super) undated: Vec<UndatedRevocation>,
+    pub(super) grants: Vec<GrantChange>,
     pub(super) clients: Vec<ClientChange>,
+    pub(super) people: Vec<UserChange>,
+    pub(super) keys: Vec<KeyChange>,
     pub(super) dead: Vec<DeadLetter>,
     /// There may be more to read.
     pub(super) is_full: bool,
@@ -43,6 +48,8 @@ pub(super) struct TokenRow {
     pub(super) token: [u8; 16],
     /// `None` in a revocation.
     pub(super) grant: Option<Arc<GrantRow>>,
+    /// Where it may be narrower than that of the grant.
+    pub(super) scope: Option<Arc<str>>,
     pub(super) lsn: Lsn,
     pub(super) at_ms: u64,
     pub(super) expires_at: u32,
@@ -74,73 +81,6 @@ pub(super) struct DeadLetter {
     pub(super) sqlstate: Option<String>,
     pub(super) reason: String,
     pub(super) payload: Vec<u8>,
-}
-
-/// A row of `grants`, but for its times.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct GrantRow {
-    pub(super) id: [u8; 16],
-    pub(super) client_id: String,
-    pub(super) client_generation: u64,
-    pub(super) scope: String,
-    pub(super) audience: Vec<String>,
-}
-
-impl GrantRow {
-    fn of(terms: &TermsView<'_>) -> Self {
-        let TermsView { client_id, client_generation, scope, audience } = terms;
-        let mut hash = Context::new(&SHA256);
-        // Lengths before texts, so that no two terms are hashed from the same bytes.
-        let mut text = |text: &str| {
-            hash.update(&(text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
-        text(client_id);
-        text(scope);
-        audience.iter().for_each(|member| text(member));
-        hash.update(&client_generation.to_le_bytes());
-        let mut id = [0; 16];
-        id.iter_mut().zip(hash.finish().as_ref()).for_each(|(byte, hashed)| *byte = *hashed);
-        Self {
-            id,
-            client_id: (*client_id).to_owned(),
-            client_generation: *client_generation,
-            scope: (*scope).to_owned(),
-            audience: audience.iter().map(|member| (*member).to_owned()).collect(),
-        }
-    }
-
-    fn is_of(&self, terms: &TermsView<'_>) -> bool {
-        self.client_id == terms.client_id
-            && self.client_generation == terms.client_generation
-            && self.scope == terms.scope
-            && self.audience.iter().eq(terms.audience.iter())
-    }
-}
-
-/// The grants that were met last.
-#[derive(Default)]
-pub(super) struct Grants {
-    by_hash: HashMap<u64, Arc<GrantRow>>,
-    hasher: RandomState,
-}
-
-/// How many are remembered.
-const GRANTS_MAX: usize = 100_000;
-
-impl Grants {
-    pub(super) fn row(&mut self, terms: &TermsView<'_>) -> Arc<GrantRow> {
-        let hash = self.hasher.hash_one(terms);
-        if let Some(row) = self.by_hash.get(&hash).filter(|row| row.is_of(terms)) {
-            return Arc::clone(row);
-        }
-        if self.by_hash.len() >= GRANTS_MAX {
-            self.by_hash.clear();
-        }
-        let row = Arc::new(GrantRow::of(terms));
-        self.by_hash.insert(hash, Arc::clone(&row));
-        row
-    }
 }
 
 /// Reads batches. Lives on the thread that reads.
@@ -209,11 +149,26 @@ impl DeadLetter {
 
 impl Batch {
     /// A record of a snapshot, which has no number of its own.
-    pub(super) fn push_client(&mut self, record: &Record<'_>) {
+    pub(super) fn push_registered(&mut self, record: &Record<'_>) {
         let (lsn, at_ms) = (self.to, self.high_water.as_millis());
         match ClientRow::decode(record.kind, record.schema, record.payload) {
-            Ok(Some(row)) => self.clients.push(ClientChange { row, lsn, at_ms }),
+            Ok(Some(row)) => return self.clients.push(ClientChange { row, lsn, at_ms }),
             Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter { lsn, ..DeadLetter::of(record, &error.to_string()) }),
+        }
+        match UserEvent::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(event)) => return self.people.push(UserChange { event, lsn, at_ms }),
+            Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter { lsn, ..DeadLetter::of(record, &error.to_string()) }),
+        }
+        match KeyEvent::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(event)) => return self.keys.push(KeyChange { event, lsn, at_ms }),
+            Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter { lsn, ..DeadLetter::of(record, &error.to_string()) }),
+        }
+        match TokenEvent::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(TokenEvent::Person(event))) => drop(self.push_grant(&event, lsn)),
+            Ok(_) => {}
             Err(error) => self.dead.push(DeadLetter { lsn, ..DeadLetter::of(record, &error.to_string()) }),
         }
     }
@@ -223,6 +178,22 @@ impl Batch {
             Ok(Some(row)) => {
                 let at_ms = self.high_water.as_millis();
                 return self.clients.push(ClientChange { row, lsn: record.lsn, at_ms });
+            }
+            Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter::of(record, &error.to_string())),
+        }
+        match UserEvent::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(event)) => {
+                let at_ms = self.high_water.as_millis();
+                return self.people.push(UserChange { event, lsn: record.lsn, at_ms });
+            }
+            Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter::of(record, &error.to_string())),
+        }
+        match KeyEvent::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(event)) => {
+                let at_ms = self.high_water.as_millis();
+                return self.keys.push(KeyChange { event, lsn: record.lsn, at_ms });
             }
             Ok(None) => {}
             Err(error) => return self.dead.push(DeadLetter::of(record, &error.to_string())),
@@ -249,18 +220,41 @@ impl Batch {
             TokenEvent::Issued { digest, issued_at, expires_at, terms } if *expires_at >= kept_from => {
                 let (grant, at_ms) = (Some(grants.row(terms)), u64::from(*issued_at) * 1000);
                 let (token, expires_at) = (*digest.as_bytes(), *expires_at);
-                self.tokens.push(TokenRow { token, grant, lsn, at_ms, expires_at, partition });
+                self.tokens.push(TokenRow { token, grant, scope: None, lsn, at_ms, expires_at, partition });
             }
             TokenEvent::Revoked { digest, expires_at: Some(expires_at) } if *expires_at >= kept_from => {
                 let (token, at_ms) = (*digest.as_bytes(), self.high_water.as_millis());
-                self.tokens.push(TokenRow { token, grant: None, lsn, at_ms, expires_at: *expires_at, partition });
+                let (grant, scope, expires_at) = (None, None, *expires_at);
+                self.tokens.push(TokenRow { token, grant, scope, lsn, at_ms, expires_at, partition });
             }
             TokenEvent::Revoked { digest, expires_at: None } => {
                 let (token, at_ms) = (*digest.as_bytes(), self.high_water.as_millis());
                 self.undated.push(UndatedRevocation { token, lsn, at_ms });
             }
+            TokenEvent::Person(event) => {
+                let grant = self.push_grant(event, lsn);
+                if let PersonEvent::GrantStored { grant: GrantView { access: Some(access), .. }, .. } = event
+                    && access.expires_at >= kept_from
+                {
+                    let (token, at_ms) = (*access.digest.as_bytes(), u64::from(access.issued_at) * 1000);
+                    let (scope, expires_at) = (access.scope.map(Arc::from), access.expires_at);
+                    self.tokens.push(TokenRow { token, grant, scope, lsn, at_ms, expires_at, partition });
+                }
+            }
             TokenEvent::Issued { .. } | TokenEvent::Revoked { .. } => {}
         }
+    }
+
+    /// What waits to be redeemed has no row. Answers the row of a grant that was stored.
+    fn push_grant(&mut self, event: &PersonEvent<'_>, lsn: Lsn) -> Option<Arc<GrantRow>> {
+        let (id, stored) = match event {
+            PersonEvent::GrantStored { grant_id, grant } => (*grant_id, Some(StoredGrant::of(grant))),
+            PersonEvent::GrantEnded { grant_id } => (*grant_id, None),
+            PersonEvent::CodeStored { .. } | PersonEvent::DeviceStored { .. } => return None,
+        };
+        let row = stored.as_ref().map(|stored| Arc::clone(&stored.row));
+        self.grants.push(GrantChange { id, stored, lsn, at_ms: self.high_water.as_millis() });
+        row
     }
 
     /// Rows that lie close in the index are written close in time.
@@ -273,8 +267,13 @@ impl Batch {
         let tokens = self.tokens.iter().map(|row| row.lsn);
         let undated = self.undated.iter().map(|row| row.lsn);
         let clients = self.clients.iter().map(|row| row.lsn);
-        let mut lsns: Vec<_> = tokens.chain(undated).chain(clients).collect();
+        let people = self.people.iter().map(|row| row.lsn);
+        let grants = self.grants.iter().map(|row| row.lsn);
+        let keys = self.keys.iter().map(|row| row.lsn);
+        let mut lsns: Vec<_> = tokens.chain(undated).chain(clients).chain(people).chain(keys).chain(grants).collect();
         lsns.sort_unstable();
+        // A person's grant and the token that came with it are of one record.
+        lsns.dedup();
         lsns
     }
 
@@ -297,7 +296,10 @@ impl Batch {
             tokens: split_off(&mut self.tokens, |row| row.lsn > last),
             encoded: None,
             undated: split_off(&mut self.undated, |row| row.lsn > last),
+            grants: split_off(&mut self.grants, |row| row.lsn > last),
             clients: split_off(&mut self.clients, |row| row.lsn > last),
+            people: split_off(&mut self.people, |row| row.lsn > last),
+            keys: split_off(&mut self.keys, |row| row.lsn > last),
             dead: split_off(&mut self.dead, |letter| letter.lsn > last),
             is_full: self.is_full,
         };
@@ -311,7 +313,8 @@ impl Batch {
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.tokens.len() + self.undated.len() + self.clients.len() + self.dead.len()
+        let tokens = self.tokens.len() + self.undated.len() + self.grants.len();
+        tokens + self.clients.len() + self.people.len() + self.keys.len() + self.dead.len()
     }
 }
 
@@ -324,27 +327,11 @@ fn split_off<T>(rows: &mut Vec<T>, is_second: impl Fn(&T) -> bool) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn terms<'a>(client_id: &'a str, scope: &'a str, audience: &[&'a str]) -> TermsView<'a> {
-        TermsView { client_id, client_generation: 0, scope, audience: audience.to_vec() }
-    }
+    use crate::token::grant_id::GrantId;
 
     fn row(lsn: u64) -> TokenRow {
         let (token, partition) = ([0; 16], Partition(0));
-        TokenRow { token, grant: None, lsn: Lsn::new(lsn), at_ms: 0, expires_at: 0, partition }
-    }
-
-    #[test]
-    fn equal_terms_have_one_id_and_others_another() {
-        let mut grants = Grants::default();
-        let one = grants.row(&terms("a", "b c", &["d"]));
-        assert!(Arc::ptr_eq(&one, &grants.row(&terms("a", "b c", &["d"]))));
-        assert_eq!(one.id, Grants::default().row(&terms("a", "b c", &["d"])).id);
-        for other in [terms("ab", " c", &["d"]), terms("a", "b c", &[]), terms("a", "b c", &["d", ""])] {
-            assert_ne!(one.id, grants.row(&other).id, "{other:?}");
-        }
-        let next = TermsView { client_generation: 1, ..terms("a", "b c", &["d"]) };
-        assert_ne!(one.id, grants.row(&next).id);
+        TokenRow { token, grant: None, scope: None, lsn: Lsn::new(lsn), at_ms: 0, expires_at: 0, partition }
     }
 
     #[test]
@@ -364,5 +351,16 @@ mod tests {
         let (one, none) =
             Batch { tokens: vec![row(9)], ..Batch { tokens: vec![], undated: vec![], ..whole() } }.split();
         assert_eq!((one.only_lsn(), none.rows()), (Some(Lsn::new(9)), 0));
+    }
+
+    #[test]
+    fn a_grant_and_its_token_are_never_parted() {
+        let ended = |lsn| GrantChange { id: GrantId::from_bytes([1; 16]), stored: None, lsn: Lsn::new(lsn), at_ms: 0 };
+        let batch = || Batch { to: Lsn::new(9), tokens: vec![row(9)], grants: vec![ended(9)], ..Batch::default() };
+        assert_eq!(batch().only_lsn(), Some(Lsn::new(9)));
+        let both = Batch { tokens: vec![row(8), row(9)], grants: [8, 9].map(ended).to_vec(), ..batch() };
+        let (first, second) = both.split();
+        assert_eq!((first.only_lsn(), first.rows()), (Some(Lsn::new(8)), 2));
+        assert_eq!((second.only_lsn(), second.rows()), (Some(Lsn::new(9)), 2));
     }
 }

@@ -38,6 +38,17 @@ impl CopyBuffer {
         }
     }
 
+    pub(super) fn text(&mut self, value: Option<&str>) {
+        // No text of a record is as long as 2 GiB.
+        match value.and_then(|value| Some((i32::try_from(value.len()).ok()?, value))) {
+            Some((length, value)) => {
+                self.bytes.put_i32(length);
+                self.bytes.put_slice(value.as_bytes());
+            }
+            None => self.bytes.put_i32(NULL),
+        }
+    }
+
     pub(super) fn bigint(&mut self, value: i64) {
         self.bytes.put_i32(8);
         self.bytes.put_i64(value);
@@ -71,14 +82,16 @@ mod tests {
 
     #[test]
     fn a_row_is_laid_out_as_the_documentation_says() {
-        let mut buffer = CopyBuffer::with_capacity(3, 0);
+        let mut buffer = CopyBuffer::with_capacity(5, 0);
         buffer.begin_row();
         buffer.uuid(None);
         buffer.smallint(-2);
         buffer.timestamp(946_684_800_001);
+        buffer.text(Some("ab"));
+        buffer.text(None);
         let bytes = buffer.finish();
         let mut expected = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-        expected.extend(b"\0\x03\xff\xff\xff\xff\0\0\0\x02\xff\xfe\0\0\0\x08\0\0\0\0\0\0\x03\xe8\xff\xff");
+        expected.extend(b"\0\x05\xff\xff\xff\xff\0\0\0\x02\xff\xfe\0\0\0\x08\0\0\0\0\0\0\x03\xe8\0\0\0\x02ab\xff\xff\xff\xff\xff\xff");
         assert_eq!(bytes, expected);
     }
 }

@@ -19,7 +19,13 @@ pub enum Migrated {
 }
 
 /// In order; one that was released is never changed.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "tables", include_str!("../../migrations/0001_tables.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "tables", include_str!("../../migrations/0001_tables.sql")),
+    (2, "people", include_str!("../../migrations/0002_people.sql")),
+    (3, "grants", include_str!("../../migrations/0003_grants.sql")),
+    (4, "keys", include_str!("../../migrations/0004_keys.sql")),
+    (5, "token_id", include_str!("../../migrations/0005_token_id.sql")),
+];
 
 /// Makes the tables of a database, or brings them up to date.
 ///

@@ -23,8 +23,11 @@
 mod batch;
 mod copy;
 mod error;
+mod grants;
+mod keys;
 mod migrate;
 mod partitions;
+mod people;
 mod projector;
 mod rebuild;
 mod seed;

@@ -11,14 +11,20 @@ use crate::client::event::{ClientRow, RegistrationRow};
 use crate::client::id::ClientId;
 use crate::clock::UnixTime;
 use crate::journal::snapshot::{Foundation, RecordsSection, SectionContent};
-use crate::journal::{Disk, JournalKeys, Lsn};
+use crate::journal::{Disk, Entry, JournalKeys, Lsn};
 use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
 use crate::postgres::error::PostgresError;
+use crate::postgres::keys::write_keys;
+use crate::postgres::people::write_people;
 use crate::postgres::session::{connect, read_mark};
 use crate::token::access_token::Partition;
 use crate::token::digest::TokenDigest;
 use crate::token::grant::GrantTerms;
+use crate::token::grant_id::GrantId;
+use crate::token::person::{InForce, PersonGrant, PersonTerms, RefreshState};
+use crate::token::person_event::{KIND_GRANT_STORED, SCHEMA as PERSON_SCHEMA, encode_grant};
 use crate::token::section::{SECTION_SCHEMA, SECTION_TOKENS, TokenSection, TokenSections};
 use crate::token::state::NewToken;
 
@@ -27,6 +33,10 @@ use crate::token::state::NewToken;
 pub struct Restored {
     /// Clients that are registered.
     pub clients: u64,
+    /// Users that are registered.
+    pub users: u64,
+    /// People's grants that have neither expired nor been ended.
+    pub grants: u64,
     /// Tokens that have not expired, revoked ones too.
     pub tokens: u64,
     /// All up to this record is in it.
@@ -61,17 +71,21 @@ pub async fn rebuild(
     }
     let mut foundation = Foundation::begin(target, mark.instance, now, keys)?;
     let clients = write_clients(&mut connection, &mut foundation).await?;
-    let tokens = write_tokens(&mut connection, &mut foundation).await?;
+    let users = write_people(&mut connection, &mut foundation).await?;
+    write_keys(&mut connection, &mut foundation).await?;
+    let known = write_grants(&mut connection, &mut foundation).await?;
+    let tokens = write_tokens(&mut connection, &mut foundation, &known).await?;
     drop(connection.close().await);
     let high_water = UnixTime::from_millis(mark.high_water_ms);
     foundation.finish(mark.applied_lsn, high_water, mark.epoch)?;
-    Ok(Restored { clients, tokens, applied_lsn: mark.applied_lsn, high_water })
+    let grants = known.people;
+    Ok(Restored { clients, users, grants, tokens, applied_lsn: mark.applied_lsn, high_water })
 }
 
 async fn write_clients(connection: &mut PgConnection, foundation: &mut Foundation) -> Result<u64, PostgresError> {
     let mut rows = sqlx::query(
         "SELECT client_id, generation, (extract(epoch FROM created_at) * 1000)::bigint, secret_sha256, metadata, \
-           deleted_at IS NULL FROM tessera.client_records",
+           deleted_at IS NULL, secret_hash FROM tessera.client_records",
     )
     .fetch(connection);
     let (mut section, mut registered) = (RecordsSection::default(), 0);
@@ -100,6 +114,7 @@ fn client_of(row: &PgRow) -> Result<ClientRow, PostgresError> {
         Some(RegistrationRow {
             created_at: UnixTime::from_millis(number(row.try_get(2)?)?),
             secret_sha256: secret.transpose()?,
+            secret_hash: row.try_get(6)?,
             metadata: row.try_get(4)?,
         })
     } else {
@@ -108,11 +123,154 @@ fn client_of(row: &PgRow) -> Result<ClientRow, PostgresError> {
     Ok(ClientRow { client_id: row.try_get(0)?, generation: number(row.try_get(1)?)?, registration })
 }
 
-async fn write_tokens(connection: &mut PgConnection, foundation: &mut Foundation) -> Result<u64, PostgresError> {
-    let grants = read_grants(connection).await?;
+/// What is known of a grant.
+enum Known {
+    InForce {
+        /// No other terms have it.
+        number: u64,
+        terms: Arc<GrantTerms>,
+    },
+    /// Its tokens are dead, and left out like itself.
+    Ended,
+}
+
+#[derive(Default)]
+struct KnownGrants {
+    by_id: HashMap<[u8; 16], Known>,
+    /// How many of them are people's and in force.
+    people: u64,
+}
+
+/// Reads all grants, and writes those of people.
+async fn write_grants(
+    connection: &mut PgConnection,
+    foundation: &mut Foundation,
+) -> Result<KnownGrants, PostgresError> {
+    let mut rows = sqlx::query(
+        "SELECT uuid_send(id) AS id, subject, client_id, client_generation, scope, audience, subject_generation, \
+           extract(epoch FROM auth_time)::bigint AS auth_time, ended_at IS NOT NULL AS is_ended, \
+           extract(epoch FROM created_at)::bigint AS created_at, uuid_send(code) AS code, \
+           extract(epoch FROM access_expires_at)::bigint AS access_expires_at, refresh_generation, \
+           uuid_send(refresh_token) AS refresh_token, uuid_send(previous_refresh_token) AS previous_refresh_token, \
+           extract(epoch FROM refreshed_at)::bigint AS refreshed_at, \
+           extract(epoch FROM refresh_idle_until)::bigint AS refresh_idle_until, \
+           extract(epoch FROM refresh_expires_at)::bigint AS refresh_expires_at \
+         FROM tessera.grants WHERE live_until > now()",
+    )
+    .fetch(connection);
+    let (mut known, mut section) = (KnownGrants::default(), RecordsSection::default());
+    while let Some(row) = rows.try_next().await? {
+        let row = GrantColumns(&row);
+        let id = row.required("id", GrantColumns::bytes)?;
+        if row.0.try_get("is_ended")? {
+            known.by_id.insert(id, Known::Ended);
+            continue;
+        }
+        let terms = Arc::new(row.terms(GrantId::from_bytes(id))?);
+        if let Some(grant) = row.person_grant(&terms)? {
+            let id = GrantId::from_bytes(id);
+            let payload = encode_grant(id, &grant, None).map_err(|error| GrantColumns::unreadable(&error))?;
+            let (kind, routing_id) = (KIND_GRANT_STORED, id.routing_id().0);
+            section.push(&Entry { kind, schema: PERSON_SCHEMA, routing_id, payload });
+            known.people += 1;
+        }
+        if section.len_bytes() >= SECTION_BYTES {
+            foundation.section(&std::mem::take(&mut section).content())?;
+        }
+        let number = known.by_id.len() as u64;
+        known.by_id.insert(id, Known::InForce { number, terms });
+    }
+    foundation.section(&section.content())?;
+    Ok(known)
+}
+
+/// A row of `grants`.
+struct GrantColumns<'a>(&'a PgRow);
+
+impl GrantColumns<'_> {
+    fn terms(&self, grant_id: GrantId) -> Result<GrantTerms, PostgresError> {
+        let audience: Vec<String> = self.0.try_get("audience")?;
+        let person = self.number::<u64>("subject_generation")?.map(|subject_generation| {
+            Ok::<_, PostgresError>(Arc::new(PersonTerms {
+                grant_id,
+                subject: Self::parsed(Subject::parse(self.0.try_get("subject")?))?,
+                subject_generation,
+                auth_time: self.required("auth_time", Self::number)?,
+            }))
+        });
+        Ok(GrantTerms {
+            client_id: Self::parsed(ClientId::parse(self.0.try_get("client_id")?))?,
+            client_generation: self.required("client_generation", Self::number)?,
+            scope: Self::parsed(Scope::parse(self.0.try_get("scope")?))?,
+            audience: Self::parsed(Audience::parse(audience.iter().map(String::as_str)))?,
+            person: person.transpose()?,
+        })
+    }
+
+    /// `None` where a client acts for itself, and where the record of the grant had not come: its tokens are there all the same.
+    fn person_grant(&self, terms: &Arc<GrantTerms>) -> Result<Option<PersonGrant>, PostgresError> {
+        let Some(redeemed) = self.digest("code")? else { return Ok(None) };
+        Ok(Some(PersonGrant {
+            terms: Arc::clone(terms),
+            in_force: InForce::default(),
+            created_at: self.required("created_at", Self::number)?,
+            redeemed,
+            refresh: self.refresh()?,
+            access_expires_at: self.required("access_expires_at", Self::number)?,
+        }))
+    }
+
+    fn refresh(&self) -> Result<Option<RefreshState>, PostgresError> {
+        let Some(generation) = self.number("refresh_generation")? else { return Ok(None) };
+        Ok(Some(RefreshState {
+            generation,
+            current: self.required("refresh_token", Self::digest)?,
+            previous: self.digest("previous_refresh_token")?,
+            refreshed_at: self.required("refreshed_at", Self::number)?,
+            idle_until: self.required("refresh_idle_until", Self::number)?,
+            expires_at: self.required("refresh_expires_at", Self::number)?,
+        }))
+    }
+
+    fn required<T>(
+        &self,
+        column: &'static str,
+        read: impl FnOnce(&Self, &'static str) -> Result<Option<T>, PostgresError>,
+    ) -> Result<T, PostgresError> {
+        read(self, column)?.ok_or_else(|| Self::unreadable(&format!("{column} is null")))
+    }
+
+    fn digest(&self, column: &'static str) -> Result<Option<TokenDigest>, PostgresError> {
+        Ok(self.bytes(column)?.map(TokenDigest::from_bytes))
+    }
+
+    fn bytes(&self, column: &'static str) -> Result<Option<[u8; 16]>, PostgresError> {
+        let value = self.0.try_get::<Option<Vec<u8>>, _>(column)?;
+        value.map(|bytes| bytes.try_into().map_err(|_| Self::unreadable(&column))).transpose()
+    }
+
+    fn number<T: TryFrom<i64>>(&self, column: &'static str) -> Result<Option<T>, PostgresError> {
+        let value = self.0.try_get::<Option<i64>, _>(column)?;
+        value.map(|value| T::try_from(value).map_err(|_| Self::unreadable(&column))).transpose()
+    }
+
+    fn parsed<T, E: ToString>(value: Result<T, E>) -> Result<T, PostgresError> {
+        value.map_err(|error| Self::unreadable(&error))
+    }
+
+    fn unreadable(reason: &dyn ToString) -> PostgresError {
+        PostgresError::Row { table: "grants", reason: reason.to_string() }
+    }
+}
+
+async fn write_tokens(
+    connection: &mut PgConnection,
+    foundation: &mut Foundation,
+    grants: &KnownGrants,
+) -> Result<u64, PostgresError> {
     let mut rows = sqlx::query(
         "SELECT uuid_send(issued.token), uuid_send(issued.grant_id), extract(epoch FROM issued.at)::bigint, \
-           extract(epoch FROM issued.expires_at)::bigint, issued.partition_number, revoked.token IS NOT NULL \
+           extract(epoch FROM issued.expires_at)::bigint, issued.partition_number, revoked.token IS NOT NULL, issued.scope \
          FROM tessera.token_events issued \
          LEFT JOIN (SELECT DISTINCT token, expires_at FROM tessera.token_events WHERE kind = 2 AND expires_at > now()) revoked \
            ON revoked.token = issued.token AND revoked.expires_at = issued.expires_at \
@@ -120,10 +278,22 @@ async fn write_tokens(connection: &mut PgConnection, foundation: &mut Foundation
     )
     .fetch(connection);
     let (mut sections, mut tokens) = (TokenSections::default(), 0);
+    // Terms of a narrower scope are those of one token.
+    let mut narrower = u64::MAX;
     while let Some(row) = rows.try_next().await? {
         let (token, grant_id) = token_of(&row)?;
-        let (grant, terms) = grants.get(&grant_id).ok_or_else(|| unreadable("its grant is not there"))?;
-        if let Some(section) = sections.push(&token, row.try_get(5)?, *grant, terms) {
+        let known = grants.by_id.get(&grant_id).ok_or_else(|| unreadable("its grant is not there"))?;
+        let Known::InForce { number, terms } = known else { continue };
+        let section = match row.try_get::<Option<&str>, _>(6)? {
+            Some(scope) if scope != terms.scope.as_str() => {
+                narrower -= 1;
+                let scope = Scope::parse(scope).map_err(|error| unreadable(&error.to_string()))?;
+                let terms = Arc::new(GrantTerms { scope, ..GrantTerms::clone(terms) });
+                sections.push(&token, row.try_get(5)?, narrower, &terms)
+            }
+            _ => sections.push(&token, row.try_get(5)?, *number, terms),
+        };
+        if let Some(section) = section {
             foundation.section(&content(&section))?;
         }
         tokens += 1;
@@ -159,30 +329,6 @@ fn token_of(row: &PgRow) -> Result<(NewToken, [u8; 16]), PostgresError> {
         expires_at: seconds(3)?,
     };
     Ok((token, id(1)?))
-}
-
-type KnownGrants = HashMap<[u8; 16], (u64, Arc<GrantTerms>)>;
-
-async fn read_grants(connection: &mut PgConnection) -> Result<KnownGrants, PostgresError> {
-    let mut rows = sqlx::query(
-        "SELECT uuid_send(id), client_id, client_generation, scope, audience FROM tessera.grants WHERE live_until > now()",
-    )
-    .fetch(connection);
-    let mut grants = KnownGrants::new();
-    while let Some(row) = rows.try_next().await? {
-        let unreadable = |reason: &dyn ToString| PostgresError::Row { table: "grants", reason: reason.to_string() };
-        let id = row.try_get::<Vec<u8>, _>(0)?.try_into().map_err(|_| unreadable(&"id"))?;
-        let audience: Vec<String> = row.try_get(4)?;
-        let terms = GrantTerms {
-            client_id: ClientId::parse(row.try_get(1)?).map_err(|error| unreadable(&error))?,
-            client_generation: u64::try_from(row.try_get::<i64, _>(2)?).map_err(|error| unreadable(&error))?,
-            scope: Scope::parse(row.try_get(3)?).map_err(|error| unreadable(&error))?,
-            audience: Audience::parse(audience.iter().map(String::as_str)).map_err(|error| unreadable(&error))?,
-        };
-        let number = grants.len() as u64;
-        grants.insert(id, (number, Arc::new(terms)));
-    }
-    Ok(grants)
 }
 
 fn unreadable(reason: &str) -> PostgresError {

@@ -6,10 +6,12 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Transaction};
 
 use crate::client::event::RegistrationRow;
-use crate::journal::Lsn;
-use crate::postgres::batch::{Batch, ClientChange, DeadLetter, GrantRow, TokenRow, UndatedRevocation};
+use crate::postgres::batch::{Batch, ClientChange, DeadLetter, TokenRow, UndatedRevocation};
 use crate::postgres::copy::CopyBuffer;
 use crate::postgres::error::PostgresError;
+use crate::postgres::grants::{upsert_grants, upsert_people_grants};
+use crate::postgres::keys::upsert_keys;
+use crate::postgres::people::upsert_people;
 use crate::postgres::session::{signed, within};
 
 /// How long a transaction may take, copying included. After one that took longer the next has half as many rows.
@@ -48,9 +50,12 @@ pub(super) async fn write(
         if !batch.tokens.is_empty() {
             write_tokens(&mut transaction, &encoded, novelty).await?;
         }
-        upsert_grants(&mut transaction, &batch.tokens).await?;
+        upsert_grants(&mut transaction, &batch.tokens, &batch.grants).await?;
+        upsert_people_grants(&mut transaction, &batch.grants).await?;
         revoke_undated(&mut transaction, &batch.undated).await?;
         upsert_clients(&mut transaction, &batch.clients).await?;
+        upsert_people(&mut transaction, &batch.people).await?;
+        upsert_keys(&mut transaction, &batch.keys).await?;
         put_aside(&mut transaction, &batch.dead).await?;
         advance(&mut transaction, author, batch).await?;
         Ok(transaction.commit().await?)
@@ -80,13 +85,13 @@ async fn write_tokens(transaction: &mut Open<'_>, rows: &[u8], novelty: Novelty)
     }
 }
 
-const COPY_EVENTS: &str = "COPY tessera.token_events (token, grant_id, lsn, at, expires_at, partition_number, kind) \
+const COPY_EVENTS: &str = "COPY tessera.token_events (token, grant_id, lsn, at, expires_at, partition_number, kind, scope) \
     FROM STDIN (FORMAT binary)";
-const COPY_ARRIVING: &str = "COPY pg_temp.arriving (token, grant_id, lsn, at, expires_at, partition_number, kind) \
+const COPY_ARRIVING: &str = "COPY pg_temp.arriving (token, grant_id, lsn, at, expires_at, partition_number, kind, scope) \
     FROM STDIN (FORMAT binary)";
-const COLUMNS: i16 = 7;
+const COLUMNS: i16 = 8;
 /// With the lengths of the columns.
-const ROW_BYTES: usize = 92;
+const ROW_BYTES: usize = 96;
 
 async fn copy(transaction: &mut Open<'_>, statement: &str, rows: &[u8]) -> Result<(), PostgresError> {
     let mut copying = transaction.copy_in_raw(statement).await?;
@@ -98,7 +103,7 @@ async fn copy(transaction: &mut Open<'_>, statement: &str, rows: &[u8]) -> Resul
 /// The rows as `COPY` takes them.
 pub(super) fn encode(rows: &[TokenRow]) -> Vec<u8> {
     let mut buffer = CopyBuffer::with_capacity(COLUMNS, rows.len() * ROW_BYTES + ROW_BYTES);
-    for TokenRow { token, grant, lsn, at_ms, expires_at, partition } in rows {
+    for TokenRow { token, grant, scope, lsn, at_ms, expires_at, partition } in rows {
         buffer.begin_row();
         buffer.uuid(Some(*token));
         buffer.uuid(grant.as_ref().map(|grant| grant.id));
@@ -107,54 +112,13 @@ pub(super) fn encode(rows: &[TokenRow]) -> Vec<u8> {
         buffer.timestamp(u64::from(*expires_at) * 1000);
         buffer.integer(i32::from(partition.0));
         buffer.smallint(if grant.is_some() { KIND_ISSUED } else { KIND_REVOKED });
+        buffer.text(scope.as_deref());
     }
     buffer.finish()
 }
 
 const KIND_ISSUED: i16 = 1;
 const KIND_REVOKED: i16 = 2;
-
-async fn upsert_grants(transaction: &mut Open<'_>, rows: &[TokenRow]) -> Result<(), PostgresError> {
-    struct Times {
-        first_lsn: Lsn,
-        live_until: u32,
-    }
-    let mut grants: HashMap<[u8; 16], (&GrantRow, Times)> = HashMap::new();
-    for row in rows {
-        let Some(grant) = &row.grant else { continue };
-        let new = || (&**grant, Times { first_lsn: row.lsn, live_until: row.expires_at });
-        let (_, times) = grants.entry(grant.id).or_insert_with(new);
-        times.first_lsn = times.first_lsn.min(row.lsn);
-        times.live_until = times.live_until.max(row.expires_at);
-    }
-    if grants.is_empty() {
-        return Ok(());
-    }
-    let grants: Vec<_> = grants.into_values().collect();
-    let texts = |text: fn(&GrantRow) -> String| grants.iter().map(|(grant, _)| text(grant)).collect::<Vec<_>>();
-    let numbers = |number: fn(&GrantRow, &Times) -> u64| {
-        grants.iter().map(|(grant, times)| signed(number(grant, times))).collect::<Vec<_>>()
-    };
-    sqlx::query(
-        "INSERT INTO tessera.grants AS known \
-           (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until) \
-         SELECT encode(id, 'hex')::uuid, client_id, client_id, generation, scope, \
-           ARRAY(SELECT json_array_elements_text(audience::json)), first_lsn, to_timestamp(live_until) \
-         FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[]) \
-           AS new (id, client_id, generation, scope, audience, first_lsn, live_until) \
-         ON CONFLICT (id) DO UPDATE SET live_until = excluded.live_until WHERE known.live_until < excluded.live_until",
-    )
-    .bind(grants.iter().map(|(grant, _)| grant.id.to_vec()).collect::<Vec<_>>())
-    .bind(texts(|grant| grant.client_id.clone()))
-    .bind(numbers(|grant, _| grant.client_generation))
-    .bind(texts(|grant| grant.scope.clone()))
-    .bind(texts(|grant| serde_json::to_string(&grant.audience).unwrap_or_default()))
-    .bind(numbers(|_, times| times.first_lsn.value()))
-    .bind(numbers(|_, times| u64::from(times.live_until)))
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
 
 /// When the token would have expired is in the row of its issue.
 async fn revoke_undated(transaction: &mut Open<'_>, rows: &[UndatedRevocation]) -> Result<(), PostgresError> {
@@ -188,13 +152,14 @@ async fn upsert_clients(transaction: &mut Open<'_>, changes: &[ClientChange]) ->
     let deleted_at = |change: &&ClientChange| change.row.registration.is_none().then(|| signed(change.at_ms));
     sqlx::query(
         "INSERT INTO tessera.client_records AS known \
-           (client_id, generation, created_at, deleted_at, secret_sha256, metadata, lsn) \
-         SELECT client_id, generation, to_timestamp(created_at / 1000.0), to_timestamp(deleted_at / 1000.0), secret, metadata, lsn \
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::bigint[]) \
-           AS new (client_id, generation, created_at, deleted_at, secret, metadata, lsn) \
+           (client_id, generation, created_at, deleted_at, secret_sha256, metadata, lsn, secret_hash) \
+         SELECT client_id, generation, to_timestamp(created_at / 1000.0), to_timestamp(deleted_at / 1000.0), secret, metadata, lsn, secret_hash \
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::bigint[], $8::text[]) \
+           AS new (client_id, generation, created_at, deleted_at, secret, metadata, lsn, secret_hash) \
          ON CONFLICT (client_id) DO UPDATE SET generation = excluded.generation, \
            created_at = coalesce(excluded.created_at, known.created_at), deleted_at = excluded.deleted_at, \
-           secret_sha256 = excluded.secret_sha256, metadata = excluded.metadata, lsn = excluded.lsn \
+           secret_sha256 = excluded.secret_sha256, secret_hash = excluded.secret_hash, metadata = excluded.metadata, \
+           lsn = excluded.lsn \
          WHERE known.lsn <= excluded.lsn",
     )
     .bind(last.iter().map(|change| change.row.client_id.clone()).collect::<Vec<_>>())
@@ -204,6 +169,7 @@ async fn upsert_clients(transaction: &mut Open<'_>, changes: &[ClientChange]) ->
     .bind(registrations().map(|row| Some(row?.secret_sha256?.to_vec())).collect::<Vec<_>>())
     .bind(registrations().map(|row| Some(row?.metadata.clone())).collect::<Vec<_>>())
     .bind(last.iter().map(|change| signed(change.lsn.value())).collect::<Vec<_>>())
+    .bind(registrations().map(|row| row?.secret_hash.clone()).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
     Ok(())

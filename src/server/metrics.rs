@@ -8,6 +8,7 @@ use crate::client::actor::ClientMessage;
 use crate::client::registry::ClientRegistry;
 use crate::clock::{Clock, UnixTime};
 use crate::journal::{JournalMetrics, JournalReader, Lsn};
+use crate::password::pool::PasswordPool;
 use crate::shard::snapshot::SnapshotMetrics;
 use crate::shard::{ShardView, Shards};
 use crate::telemetry::cell::{Gauge, Histogram, HistogramTotals};
@@ -15,6 +16,9 @@ use crate::telemetry::exposition::{Exposition, Family, Labels, Points, Scale};
 use crate::telemetry::http::{Endpoint, HttpMetrics, STATUSES};
 use crate::telemetry::message::{MessageKind, MessageMetrics};
 use crate::telemetry::projection::{DatabaseHealth, DatabaseState, Lag, ProjectionMetrics};
+use crate::user::actor::UserMessage;
+use crate::user::logins::{LoginMetrics, Logins};
+use crate::user::registry::UserRegistry;
 
 /// Everything that counts.
 pub(super) struct Sources {
@@ -22,6 +26,10 @@ pub(super) struct Sources {
     pub(super) shards: Arc<Shards>,
     pub(super) registry: Arc<ClientRegistry>,
     pub(super) clients: Arc<MessageMetrics<ClientMessage>>,
+    pub(super) users: Arc<UserRegistry>,
+    pub(super) user_messages: Arc<MessageMetrics<UserMessage>>,
+    pub(super) logins: Arc<Logins>,
+    pub(super) secret_pool: Arc<PasswordPool>,
     /// `None` with durability `memory`.
     pub(super) journal: Option<Arc<JournalMetrics>>,
     /// `None` with durability `memory`.
@@ -41,6 +49,7 @@ impl Sources {
             families.extend(self.projection.iter().flat_map(Projection::families));
             let clients = Points::Gauges(vec![(Vec::new(), as_gauge(self.registry.len() as u64))]);
             families.push(family("clients", "Registered clients", None, clients));
+            families.extend(self.people());
             families
         })
     }
@@ -66,6 +75,46 @@ impl Sources {
         vec![
             family("http_requests", "HTTP requests answered", None, Points::Counters(requests)),
             family("http_request_duration", "From head read to response made", Some(Unit::Seconds), durations),
+        ]
+    }
+
+    fn people(&self) -> Vec<Family> {
+        let gauge = |value: usize| Points::Gauges(vec![(Vec::new(), as_gauge(value as u64))]);
+        let LoginMetrics { succeeded, refused, too_many_of_account, too_many_of_address, busy } = self.logins.metrics();
+        let outcomes = [
+            ("succeeded", succeeded),
+            ("refused", refused),
+            ("too_many_of_account", too_many_of_account),
+            ("too_many_of_address", too_many_of_address),
+            ("busy", busy),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], count.value()));
+        let pools = [
+            ("password", self.logins.pool_metrics(), self.logins.waiting()),
+            ("client_secret", self.secret_pool.metrics(), self.secret_pool.waiting()),
+        ];
+        let of_pool = |pool: &str| vec![("pool", pool.to_owned())];
+        let waiting = pools.map(|(pool, _, waiting)| (of_pool(pool), as_gauge(waiting as u64)));
+        let refused = pools.map(|(pool, metrics, _)| (of_pool(pool), metrics.refused.value()));
+        let durations = pools.map(|(pool, metrics, _)| (of_pool(pool), totals([&metrics.duration])));
+        let durations = Points::Histograms(Scale::Nanoseconds, durations.into());
+        vec![
+            family("users", "Registered users", None, gauge(self.users.len())),
+            family("sessions", "Sessions that have not been forgotten", None, gauge(self.users.sessions_len())),
+            family("logins", "Attempts to log in by password", None, Points::Counters(outcomes.into())),
+            family(
+                "password_checks_waiting",
+                "Passwords that wait to be checked",
+                None,
+                Points::Gauges(waiting.into()),
+            ),
+            family(
+                "password_checks_refused",
+                "Passwords for which there was no room",
+                None,
+                Points::Counters(refused.into()),
+            ),
+            family("password_check_duration", "How long a password was checked", Some(Unit::Seconds), durations),
         ]
     }
 
@@ -98,6 +147,7 @@ impl Sources {
     fn messages(&self) -> Vec<Family> {
         let mut messages = Messages::default();
         messages.add("client", &[&*self.clients]);
+        messages.add("user", &[&*self.user_messages]);
         messages.add("shard", &self.shards.views().map(|view| &*view.metrics.messages).collect::<Vec<_>>());
         let durations = Points::Histograms(Scale::Nanoseconds, messages.durations);
         vec![

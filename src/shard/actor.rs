@@ -12,10 +12,12 @@ use rkyv::util::AlignedVec;
 use crate::clock::{Clock, UnixTime};
 use crate::journal::{self, Entry, Lane, Pressure};
 use crate::shard::message::{Issue, IssueToken, Rebuilt, Reply, Revoke, RevokeToken, Settle, ShardMessage, Tick};
+use crate::shard::people::{Indexed, PeopleIndex};
 use crate::shard::recovery::Rebuild;
 use crate::shard::{ShardError, ShardView};
 use crate::token::access_token::{Partition, TokenReference};
 use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
+use crate::token::person::InForce;
 use crate::token::state::{NewToken, ShardState};
 
 /// Owns the tokens of one shard. Applies a change to its own state at once, appends the record with the waiting reply, and
@@ -31,6 +33,9 @@ pub struct Shard {
     rebuild_phase: RebuildPhase,
     /// When the shard panicked lately.
     panics: Vec<Duration>,
+    people: Indexed,
+    /// Since when it has answered without a break, in seconds since the epoch.
+    serving_since: u32,
 }
 
 /// Where the rebuild after a panic stands.
@@ -61,13 +66,16 @@ pub struct ShardParts {
 }
 
 impl Shard {
-    pub(super) fn new(parts: ShardParts) -> Self {
+    pub(super) fn new(parts: ShardParts, people: PeopleIndex) -> Self {
         let ShardParts { state, lane, clock, relaxed_window, rebuild } = parts;
+        let people = Indexed::new(people, &state);
         let view = Arc::new(ShardView::new(state.reader(), lane.durable()));
         view.metrics.tokens.set(state.tokens() as u64);
         let early_answers = relaxed_window.map(EarlyAnswers::new);
         let rebuild_phase = RebuildPhase::NotNeeded;
-        Self { state: Some(state), lane, view, clock, early_answers, rebuild, rebuild_phase, panics: Vec::new() }
+        let serving_since = clock.now().as_seconds_u32();
+        let (state, panics) = (Some(state), Vec::new());
+        Self { state, lane, view, clock, early_answers, rebuild, rebuild_phase, panics, people, serving_since }
     }
 
     pub(super) fn view(&self) -> Arc<ShardView> {
@@ -81,7 +89,8 @@ impl Shard {
         };
         let TokenReference { digest, routing_id } = token.reference;
         let new = NewToken { digest, partition, issued_at: token.issued_at, expires_at: token.expires_at };
-        state.issue(&new, &token.terms, &token.in_force);
+        let in_force = InForce { client: Arc::clone(&token.in_force), standing: None };
+        state.issue(&new, &token.terms, &in_force);
         let entry = Entry { kind: KIND_ISSUED, schema: SCHEMA_ISSUED, routing_id: routing_id.0, payload };
         let now = self.clock.monotonic();
         let durable = self.lane.durable().value();
@@ -103,7 +112,7 @@ impl Shard {
         let known = self.state.as_ref().and_then(|state| state.find(digest));
         let expires_at = known.as_ref().map_or(0, |known| known.expires_at);
         let is_live = known.as_ref().is_some_and(|known| !known.is_revoked && token.now.as_seconds_u32() < expires_at);
-        let is_owner = known.is_none_or(|known| *known.client_id == token.caller);
+        let is_owner = known.is_none_or(|known| known.terms.client_id == token.caller);
         let (state, payload) = match self.ready(Pressure::Full, || encode_revoked(digest, expires_at)) {
             Ok(ready) => ready,
             Err(error) => return Err(Refusal::at_once(error, reply)),
@@ -124,6 +133,27 @@ impl Shard {
         Ok(())
     }
 
+    pub(super) const fn state(&self) -> Option<&ShardState> {
+        self.state.as_ref()
+    }
+
+    /// The state, for who puts it back.
+    pub(super) const fn take_state(&mut self) -> Option<ShardState> {
+        self.state.take()
+    }
+
+    pub(super) fn put_state(&mut self, state: ShardState) {
+        self.state = Some(state);
+    }
+
+    pub(super) const fn indexed(&mut self) -> &mut Indexed {
+        &mut self.people
+    }
+
+    pub(super) const fn serving_since(&self) -> u32 {
+        self.serving_since
+    }
+
     fn settle(&mut self, reply: Reply) -> Result<(), Refusal> {
         Err(match &self.state {
             None => Refusal::at_once(ShardError::Unavailable, reply),
@@ -142,28 +172,25 @@ impl Shard {
         refused_from: Pressure,
         encode: impl FnOnce() -> Result<AlignedVec, rkyv::rancor::Error>,
     ) -> Result<(&mut ShardState, AlignedVec), ShardError> {
+        if self.state.is_some() {
+            self.lane.check_room(Some(refused_from))?;
+        }
         let state = self.state.as_mut().ok_or(ShardError::Unavailable)?;
-        if !self.lane.has_room() {
-            return Err(ShardError::Busy);
-        }
-        if self.lane.pressure() >= refused_from {
-            return Err(ShardError::NoDiskSpace);
-        }
         let payload = encode().map_err(|_| ShardError::Busy)?;
         Ok((state, payload))
     }
 
-    /// Handles one message, with a step of expiry, and stands up again if it panics.
-    fn handle_with(
+    /// Handles one message, with a step of expiry, and stands up again if it panics. `handle` answers whether it was a success.
+    pub(super) fn handle_with(
         &mut self,
         kind: ShardMessage,
         context: &Context<Self>,
-        handle: impl FnOnce(&mut Self) -> Result<(), Refusal>,
+        handle: impl FnOnce(&mut Self) -> bool,
     ) {
         self.view.mailbox.fetch_sub(1, Ordering::Relaxed);
         let started = self.clock.monotonic();
         let handled = catch_unwind(AssertUnwindSafe(|| {
-            let is_ok = handle(self).map_err(|refusal| self.refuse(refusal)).is_ok();
+            let is_ok = handle(self);
             self.expire(self.clock.at(started));
             is_ok
         }));
@@ -174,6 +201,10 @@ impl Shard {
         });
         let duration = self.clock.monotonic().saturating_sub(started);
         self.view.metrics.messages.record(kind, duration, is_ok);
+    }
+
+    fn conclude(&mut self, outcome: Result<(), Refusal>) -> bool {
+        outcome.map_err(|refusal| self.refuse(refusal)).is_ok()
     }
 
     /// A refusal too may rest on a change that a crash would take back, so it waits for what is before it.
@@ -189,6 +220,7 @@ impl Shard {
     fn expire(&mut self, now: UnixTime) -> bool {
         let Some(state) = &mut self.state else { return false };
         let has_more = state.expire(now.as_seconds_u32());
+        self.people.take_out(state.take_gone());
         self.view.metrics.tokens.set(state.tokens() as u64);
         self.view.metrics.expired.set(state.expired());
         has_more
@@ -223,7 +255,9 @@ impl Shard {
     }
 
     fn end_rebuild(&mut self, state: ShardState) {
-        self.view.reader.store(Arc::new(state.reader()));
+        self.view.replace_reader(state.reader());
+        self.people.replace(&state);
+        self.serving_since = self.clock.now().as_seconds_u32();
         self.state = Some(state);
         self.rebuild_phase = RebuildPhase::NotNeeded;
         self.view.metrics.rebuilds.set(self.view.metrics.rebuilds.value() + 1);
@@ -303,7 +337,10 @@ impl Handler<Issue> for Shard {
     type Result = ();
 
     fn handle(&mut self, Issue { token, partition, reply }: Issue, context: &mut Self::Context) {
-        self.handle_with(ShardMessage::Issue, context, |shard| shard.issue(&token, partition, reply));
+        self.handle_with(ShardMessage::Issue, context, |shard| {
+            let issued = shard.issue(&token, partition, reply);
+            shard.conclude(issued)
+        });
     }
 }
 
@@ -311,7 +348,10 @@ impl Handler<Revoke> for Shard {
     type Result = ();
 
     fn handle(&mut self, Revoke { token, reply }: Revoke, context: &mut Self::Context) {
-        self.handle_with(ShardMessage::Revoke, context, |shard| shard.revoke(&token, reply));
+        self.handle_with(ShardMessage::Revoke, context, |shard| {
+            let revoked = shard.revoke(&token, reply);
+            shard.conclude(revoked)
+        });
     }
 }
 
@@ -319,7 +359,10 @@ impl Handler<Settle> for Shard {
     type Result = ();
 
     fn handle(&mut self, Settle { reply }: Settle, context: &mut Self::Context) {
-        self.handle_with(ShardMessage::Settle, context, |shard| shard.settle(reply));
+        self.handle_with(ShardMessage::Settle, context, |shard| {
+            let settled = shard.settle(reply);
+            shard.conclude(settled)
+        });
     }
 }
 
@@ -331,7 +374,7 @@ impl Handler<Tick> for Shard {
         let mut has_more = false;
         self.handle_with(ShardMessage::Tick, context, |shard| {
             has_more = shard.expire(now);
-            Ok(())
+            true
         });
         if has_more {
             self.view.mailbox.fetch_add(1, Ordering::Relaxed);
@@ -348,7 +391,7 @@ impl Handler<Rebuilt> for Shard {
     fn handle(&mut self, Rebuilt { state }: Rebuilt, context: &mut Self::Context) {
         self.handle_with(ShardMessage::Rebuilt, context, |shard| {
             shard.end_rebuild(*state);
-            Ok(())
+            true
         });
     }
 }

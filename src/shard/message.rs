@@ -114,10 +114,37 @@ pub enum ShardMessage {
     Rebuilt,
     /// A snapshot's question whether all is durable.
     Settle,
+    /// A new authorization code.
+    StoreCode,
+    /// A device that waits, a look at it, or what a person said to it.
+    Device,
+    /// A code that is exchanged for a grant.
+    Redeem,
+    /// A refresh token that is presented.
+    Refresh,
+    /// The end of a person's grant.
+    EndGrant,
+    /// A look at a person's grant.
+    DescribeGrant,
+    /// A snapshot's walk through people's grants.
+    WalkGrants,
 }
 
 impl MessageKind for ShardMessage {
-    const NAMES: &'static [&'static str] = &["issue", "revoke", "tick", "rebuilt", "settle"];
+    const NAMES: &'static [&'static str] = &[
+        "issue",
+        "revoke",
+        "tick",
+        "rebuilt",
+        "settle",
+        "store_code",
+        "device",
+        "redeem",
+        "refresh",
+        "end_grant",
+        "describe_grant",
+        "walk_grants",
+    ];
 
     fn index(self) -> usize {
         self as usize

@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod message;
+pub mod people;
 pub mod recovery;
 pub mod snapshot;
 
@@ -15,16 +16,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor as _, Addr, Arbiter};
-use arc_swap::ArcSwap;
+use sdd::{AtomicOwned, Guard, Owned, Tag};
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::client::id::ClientId;
 use crate::clock::UnixTime;
-use crate::journal::{DurableSequence, run_in_batches};
+use crate::journal::{DurableSequence, NoRoom, run_in_batches};
 use crate::shard::actor::{Shard, ShardParts};
 use crate::shard::message::{IssueToken, Reply, RevokeToken, ShardMessage};
+use crate::shard::people::PeopleIndex;
 use crate::telemetry::cell::Gauge;
 use crate::telemetry::message::MessageMetrics;
 use crate::token::access_token::{Partition, RoutingId, TokenReference};
@@ -76,9 +78,18 @@ pub enum ShardError {
     NotOwner,
 }
 
+impl From<NoRoom> for ShardError {
+    fn from(reason: NoRoom) -> Self {
+        match reason {
+            NoRoom::OnTheWay => Self::Busy,
+            NoRoom::OnDisk => Self::NoDiskSpace,
+        }
+    }
+}
+
 /// Everything that is known of one shard outside of its actor.
 pub struct ShardView {
-    reader: ArcSwap<TokenReader>,
+    reader: AtomicOwned<TokenReader>,
     durable: DurableSequence,
     is_available: AtomicBool,
     /// Messages that have been sent and not yet handled.
@@ -103,7 +114,7 @@ pub struct ShardMetrics {
 impl ShardView {
     fn new(reader: TokenReader, durable: DurableSequence) -> Self {
         Self {
-            reader: ArcSwap::from_pointee(reader),
+            reader: AtomicOwned::new(reader),
             durable,
             is_available: AtomicBool::new(true),
             mailbox: AtomicU64::new(0),
@@ -117,32 +128,141 @@ impl ShardView {
         self.mailbox.load(Ordering::Relaxed)
     }
 
-    /// A token that is active: known, not expired, not durably revoked, its grant in force.
-    fn find_active(&self, reference: TokenReference, now: UnixTime) -> Result<Option<FoundToken>, ShardError> {
+    /// The tokens, as they are read now.
+    fn reader<'g>(&self, guard: &'g Guard) -> Result<&'g TokenReader, ShardError> {
+        self.reader.load(Ordering::Acquire, guard).as_ref().ok_or(ShardError::Unavailable)
+    }
+
+    /// From now on these tokens are read.
+    fn replace_reader(&self, reader: TokenReader) {
+        self.reader.swap((Some(Owned::new(reader)), Tag::None), Ordering::AcqRel);
+    }
+
+    fn place<'g>(&self, reference: TokenReference, guard: &'g Guard) -> Result<Option<Placed<'g>>, ShardError> {
         if !self.is_available.load(Ordering::Acquire) {
             return Err(ShardError::Unavailable);
         }
-        let found = self.reader.load().find(reference.digest).map_err(|_| ShardError::Busy)?;
-        let is_active = |token: &FoundToken| {
-            now.as_seconds_u32() < token.expires_at && !self.is_durably_revoked(token) && token.grant.is_in_force()
-        };
-        Ok(found.filter(is_active))
+        let reader = self.reader(guard)?;
+        Ok(reader.place(reference.digest, guard).map(|place| Placed { reader, place }))
     }
 
-    /// A revocation counts once it is durable: before that, a crash could take it back after somebody had seen it.
-    fn is_durably_revoked(&self, token: &FoundToken) -> bool {
-        token.revoked != 0 && token.revoked <= self.durable.value()
+    /// A token that is active: known, not expired, not durably revoked, its grant in force.
+    fn find_active<'g>(
+        &self,
+        reference: TokenReference,
+        now: UnixTime,
+        guard: &'g Guard,
+    ) -> Result<Option<FoundToken<'g>>, ShardError> {
+        let Some(placed) = self.place(reference, guard)? else { return Ok(None) };
+        Ok(placed.find(guard)?.filter(|token| self.is_active(token, now)))
+    }
+
+    fn is_active(&self, token: &FoundToken<'_>, now: UnixTime) -> bool {
+        now.as_seconds_u32() < token.expires_at
+            && !self.is_durable(token.revoked)
+            && token.grant.is_in_force()
+            && !self.is_durable(token.grant.ended())
+    }
+
+    /// Whether what happened at that sequence has happened, and counts: what is not durable yet a crash could take back after
+    /// somebody had seen it. 0 is what has not happened.
+    fn is_durable(&self, sequence: u64) -> bool {
+        sequence != 0 && sequence <= self.durable.value()
     }
 }
 
-/// How many tokens are brought near at once: `arc-swap` has eight places for readers of one thread, and the shard's own takes
-/// one.
-pub const NEAR_MAX: usize = 7;
+/// Where a token will be looked up.
+#[derive(Clone, Copy)]
+struct Placed<'g> {
+    reader: &'g TokenReader,
+    place: TokenPlace<'g>,
+}
+
+impl<'g> Placed<'g> {
+    fn find(&self, guard: &'g Guard) -> Result<Option<FoundToken<'g>>, ShardError> {
+        self.reader.find_at(self.place, guard).map_err(|_| ShardError::Busy)
+    }
+}
+
+/// The tokens while they are looked at: see [`Shards::read`].
+pub struct ReadShards<'a> {
+    shards: &'a Shards,
+    guard: Guard,
+}
+
+impl ReadShards<'_> {
+    /// Looks up a token that is active now. Reads memory: no message, no lock, no wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::Unavailable`] while the shard is being rebuilt, [`ShardError::Busy`] when its writer is in the way.
+    pub fn find_active(&self, reference: TokenReference, now: UnixTime) -> Result<Option<FoundToken<'_>>, ShardError> {
+        self.shards.shard_of(reference.routing_id)?.view.find_active(reference, now, &self.guard)
+    }
+
+    /// Whether a token is there and not active any more: revoked, or about to be removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::find_active`].
+    pub fn is_dead(&self, reference: TokenReference, now: UnixTime) -> Result<bool, ShardError> {
+        let found = self.find_placed(self.place(Some(&reference))?)?;
+        Ok(found.is_some_and(|(view, token)| !view.is_active(&token, now)))
+    }
+
+    /// Looks up many, in their order, as [`Self::find_active`] does for one; where there is no reference there is no token. The
+    /// processor waits for memory once for a group of them, and not once for each.
+    pub fn find_all_active(
+        &self,
+        references: &[Option<TokenReference>],
+        now: UnixTime,
+    ) -> impl Iterator<Item = Result<Option<FoundToken<'_>>, ShardError>> {
+        references.chunks(NEAR_MAX).flat_map(move |near| self.find_near(near, now))
+    }
+
+    /// Each round looks at what the one before leads to, and none of its looks depends on another: the processor waits for
+    /// all of a round together.
+    fn find_near(
+        &self,
+        references: &[Option<TokenReference>],
+        now: UnixTime,
+    ) -> Near<Result<Option<FoundToken<'_>>, ShardError>> {
+        let placed: Near<_> = references.iter().map(|reference| self.place(reference.as_ref())).collect();
+        let places = || placed.iter().flatten().flatten().map(|(_, placed)| placed.place);
+        black_box(places().fold(0, |seen, place| seen ^ place.touch_table()));
+        black_box(places().fold(0, |seen, place| seen ^ place.touch_slots()));
+        let found: Near<_> = placed.into_iter().map(|placed| self.find_placed(placed?)).collect();
+        let grants = found.iter().flatten().flatten().map(|(_, token)| token.grant);
+        black_box(grants.fold(0, |seen, grant| seen ^ grant.touch()));
+        let active = |(view, token): (&ShardView, FoundToken<'_>)| view.is_active(&token, now);
+        found.into_iter().map(|found| Ok(found?.filter(|found| active(*found)).map(|(_, token)| token))).collect()
+    }
+
+    fn place(&self, reference: Option<&TokenReference>) -> Result<Option<(&ShardView, Placed<'_>)>, ShardError> {
+        let Some(reference) = reference else { return Ok(None) };
+        let view = &*self.shards.shard_of(reference.routing_id)?.view;
+        Ok(view.place(*reference, &self.guard)?.map(|placed| (view, placed)))
+    }
+
+    fn find_placed<'g>(
+        &'g self,
+        placed: Option<(&'g ShardView, Placed<'g>)>,
+    ) -> Result<Option<(&'g ShardView, FoundToken<'g>)>, ShardError> {
+        let Some((view, placed)) = placed else { return Ok(None) };
+        Ok(placed.find(&self.guard)?.map(|token| (view, token)))
+    }
+}
+
+type Near<T> = SmallVec<[T; NEAR_MAX]>;
+
+/// How many tokens are brought near at once.
+const NEAR_MAX: usize = 16;
 
 /// All shards, for those who send to them and read from them.
 pub struct Shards {
     router: Router,
     shards: Box<[ShardHandle]>,
+    people: PeopleIndex,
 }
 
 struct ShardHandle {
@@ -168,24 +288,11 @@ impl Shards {
         self.shards.iter().map(|shard| &*shard.view)
     }
 
-    /// Looks up a token that is active now. Reads memory: no message, no lock, no wait.
-    ///
-    /// # Errors
-    ///
-    /// [`ShardError::Unavailable`] while the shard is being rebuilt, [`ShardError::Busy`] when its writer is in the way.
-    pub fn find_active(&self, reference: TokenReference, now: UnixTime) -> Result<Option<FoundToken>, ShardError> {
-        self.shard_of(reference.routing_id)?.view.find_active(reference, now)
-    }
-
-    /// Brings near what looking up these tokens will need: the processor waits for memory once for all of them, and not once
-    /// for each. Changes nothing else; of more than [`NEAR_MAX`] it would take longer than it saves.
-    pub fn bring_near(&self, references: impl Iterator<Item = TokenReference>) {
-        let place = |reference: TokenReference| {
-            self.shard_of(reference.routing_id).ok()?.view.reader.load().place(reference.digest)
-        };
-        let places: SmallVec<[TokenPlace; NEAR_MAX]> = references.filter_map(place).collect();
-        // None of these looks depends on another.
-        black_box(places.iter().fold(0, |seen, place| seen ^ place.touch()));
+    /// The tokens, to look at without a count that other workers share. What is removed meanwhile is freed afterwards, so do
+    /// not wait with it in hand.
+    #[must_use]
+    pub fn read(&self) -> ReadShards<'_> {
+        ReadShards { shards: self, guard: Guard::new() }
     }
 
     /// Keeps a new token. Answers when it is durable, or as the durability class has it.
@@ -209,14 +316,15 @@ impl Shards {
     pub async fn revoke(&self, reference: TokenReference, caller: &ClientId, now: UnixTime) -> Result<(), ShardError> {
         let shard = self.shard_of(reference.routing_id)?;
         // Garbage never reaches the actor. What a reader sees as gone is durably so.
-        match shard.view.find_active(reference, now)? {
-            None => Ok(()),
-            Some(token) if token.grant.terms().client_id != *caller => Err(ShardError::NotOwner),
-            Some(_) => {
-                let token = RevokeToken { reference, caller: caller.clone(), now };
-                shard.ask(|reply| message::Revoke { token, reply }).await
-            }
+        let is_own = match self.read().find_active(reference, now)? {
+            None => return Ok(()),
+            Some(token) => token.grant.terms().client_id == *caller,
+        };
+        if !is_own {
+            return Err(ShardError::NotOwner);
         }
+        let token = RevokeToken { reference, caller: caller.clone(), now };
+        shard.ask(|reply| message::Revoke { token, reply }).await
     }
 
     /// Lets every shard remove what has expired. Call it about once a second.
@@ -237,8 +345,10 @@ pub struct RunningShards {
 impl RunningShards {
     /// Starts the shards in their order, each on a thread of its own, on the actix system that this is called in.
     pub fn start(router: Router, parts: impl IntoIterator<Item = ShardParts>) -> Self {
-        let (shards, arbiters) = parts.into_iter().map(start_shard).unzip::<_, _, Vec<_>, Vec<_>>();
-        Self { shards: Arc::new(Shards { router, shards: shards.into_boxed_slice() }), arbiters }
+        let people = PeopleIndex::default();
+        let started = parts.into_iter().map(|parts| start_shard(parts, people.clone()));
+        let (shards, arbiters) = started.unzip::<_, _, Vec<_>, Vec<_>>();
+        Self { shards: Arc::new(Shards { router, shards: shards.into_boxed_slice(), people }), arbiters }
     }
 
     /// For those who send to them and read from them.
@@ -256,10 +366,10 @@ impl RunningShards {
     }
 }
 
-fn start_shard(parts: ShardParts) -> (ShardHandle, Arbiter) {
+fn start_shard(parts: ShardParts, people: PeopleIndex) -> (ShardHandle, Arbiter) {
     let arbiter = Arbiter::new();
     arbiter.spawn_fn(run_in_batches);
-    let shard = Shard::new(parts);
+    let shard = Shard::new(parts, people);
     let view = shard.view();
     let actor = Shard::start_in_arbiter(&arbiter.handle(), move |_| shard);
     (ShardHandle { actor, view }, arbiter)

@@ -9,7 +9,6 @@ use actix::Addr;
 use actix::dev::SendError;
 use crossbeam_channel::{Sender, bounded};
 
-use crate::client::registry::ClientRegistry;
 use crate::clock::Clock;
 use crate::journal::snapshot::{SECTION_RECORDS, Section, SnapshotRead, SnapshotStore};
 use crate::journal::{Block, JournalError, JournalReader, Lsn, Record, Records};
@@ -19,7 +18,7 @@ use crate::shard::{Router, ShardView};
 use crate::token::access_token::{Partition, RoutingId};
 use crate::token::event::TokenEvent;
 use crate::token::section::{SECTION_TOKENS, TokenSectionView, partitions_of};
-use crate::token::state::{Replay, ShardState};
+use crate::token::state::{Registries, Replay, ShardState};
 
 /// What cannot be applied. Nothing is ever skipped: the server refuses to start.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +43,7 @@ pub enum RecoveryError {
 
 /// Replays a snapshot and the journal into all shards. One thread reads; the shards are dealt out to as many threads as there are cores.
 pub struct Recovery {
-    registry: Arc<ClientRegistry>,
+    registries: Registries,
     appliers: Vec<Applier>,
     shards: usize,
     first_error: Option<RecoveryError>,
@@ -73,16 +72,16 @@ impl Recovery {
         shards: usize,
         threads: usize,
         issuer: &Arc<str>,
-        registry: &Arc<ClientRegistry>,
+        registries: &Registries,
         now: u32,
     ) -> Self {
         let threads = threads.clamp(1, shards.max(1));
         let appliers = (0..threads).map(|applier| {
-            let replay = || Replay::new(Arc::clone(issuer), Arc::clone(registry), now);
+            let replay = || Replay::new(Arc::clone(issuer), registries.clone(), now);
             let own = (0..shards).map(|shard| (shard % threads == applier).then(replay)).collect();
             Applier::spawn(router.clone(), own)
         });
-        Self { registry: Arc::clone(registry), appliers: appliers.collect(), shards, first_error: None }
+        Self { registries: registries.clone(), appliers: appliers.collect(), shards, first_error: None }
     }
 
     /// Takes the next section of the snapshot.
@@ -99,17 +98,25 @@ impl Recovery {
 
     fn apply_to_clients(&mut self, records: Records<'_>) {
         for record in records {
-            let replayed = crate::client::event::replay(&self.registry, record.kind, record.schema, record.payload);
-            let outcome = match replayed {
-                Ok(true) => Ok(()),
-                Ok(false) if TokenEvent::has_kind(record.kind) => Ok(()),
-                Ok(false) => Err(error_at(&record, &"no room knows its kind; start the version that wrote it")),
-                Err(error) => Err(error_at(&record, &error)),
-            };
-            if let Err(error) = outcome {
+            if let Err(error) = self.apply_to_registries(&record) {
                 self.first_error.get_or_insert(error);
             }
         }
+    }
+
+    fn apply_to_registries(&self, record: &Record<'_>) -> Result<(), RecoveryError> {
+        let Record { kind, schema, payload, .. } = *record;
+        let Registries { clients, users, keys } = &self.registries;
+        let is_a_clients =
+            crate::client::event::replay(clients, kind, schema, payload).map_err(|error| error_at(record, &error))?;
+        let is_a_users =
+            crate::user::event::replay(users, kind, schema, payload).map_err(|error| error_at(record, &error))?;
+        let is_a_keys =
+            crate::signing::event::replay(keys, kind, schema, payload).map_err(|error| error_at(record, &error))?;
+        if is_a_clients || is_a_users || is_a_keys || TokenEvent::has_kind(kind) {
+            return Ok(());
+        }
+        Err(error_at(record, &"no room knows its kind; start the version that wrote it"))
     }
 
     fn send(&self, work: &Work) {
@@ -240,8 +247,8 @@ pub struct Rebuild {
     pub shard: usize,
     /// See [`ShardState::new`].
     pub issuer: Arc<str>,
-    /// The clients' generations.
-    pub registry: Arc<ClientRegistry>,
+    /// The generations of clients and subjects.
+    pub registries: Registries,
     /// The time, to leave out what has expired.
     pub clock: Arc<Clock>,
 }
@@ -289,7 +296,7 @@ impl Rebuild {
     /// Nothing yet, of this shard alone.
     fn part(&self) -> Part {
         let now = self.clock.now().as_seconds_u32();
-        let replay = || Replay::new(Arc::clone(&self.issuer), Arc::clone(&self.registry), now);
+        let replay = || Replay::new(Arc::clone(&self.issuer), self.registries.clone(), now);
         let own = (0..=self.shard).map(|shard| (shard == self.shard).then(replay)).collect();
         Part { router: self.router.clone(), own }
     }

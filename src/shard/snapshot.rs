@@ -10,23 +10,26 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use sdd::Guard;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::registry::ClientRegistry;
 use crate::clock::{Clock, UnixTime};
 use crate::journal::snapshot::{RecordsSection, SectionContent, SnapshotExtent, SnapshotStore};
-use crate::journal::{JournalError, run_at_lowest_priority, stop_process};
+use crate::journal::{Entry, JournalError, run_at_lowest_priority, stop_process};
+use crate::shard::people::{PersonError, WalkedGrants};
 use crate::shard::{ShardError, ShardView, Shards, message};
 use crate::telemetry::cell::{Counter, Gauge};
+use crate::token::grant_id::GrantId;
 use crate::token::section::{SECTION_SCHEMA, SECTION_TOKENS, TokenSection, TokenWalk};
+use crate::token::state::Registries;
 use crate::token::table::TokenReader;
 
 /// What snapshots and backups are made of, and when.
 pub struct SnapshotParts {
     /// The tokens.
     pub shards: Arc<Shards>,
-    /// The clients.
-    pub registry: Arc<ClientRegistry>,
+    /// The clients, and the users with their sessions and consents.
+    pub registries: Registries,
     /// Where snapshots go.
     pub store: SnapshotStore,
     /// The time.
@@ -275,12 +278,24 @@ impl Taker {
     /// Hands out all sections, with a pause after each that is longer than what it took, so that commits find the disk free;
     /// then waits until all that is in them is durable.
     fn walk(&self, out: &mut dyn FnMut(&SectionContent<'_>) -> Result<(), SnapshotError>) -> Result<(), SnapshotError> {
-        let SnapshotParts { shards, registry, clock, .. } = &self.parts;
-        let mut walk = Walk::begin(shards.shared_views(), registry, clock.now())?;
+        let SnapshotParts { shards, registries, clock, .. } = &self.parts;
+        let mut walk = Walk::begin(shards.shared_views(), registries, clock.now())?;
+        // People's grants come before the tokens that hang on them: one that ends in between is then in the snapshot, and its
+        // end in what is read after that.
+        let mut people = PeopleWalk::default();
         loop {
             let started = clock.monotonic();
-            let Some(section) = walk.next_section()? else { break };
-            out(&section.content())?;
+            let section = match walk.next_records() {
+                Some(clients) => Some(clients),
+                None => self.next_people(&mut people)?,
+            };
+            match section {
+                Some(records) => out(&records.content())?,
+                None => match walk.next_tokens()? {
+                    Some(tokens) => out(&tokens.content())?,
+                    None => break,
+                },
+            }
             if self.is_stopping.load(Ordering::Relaxed) {
                 return Err(SnapshotError::Busy);
             }
@@ -288,6 +303,21 @@ impl Taker {
         }
         self.settle()?;
         walk.finish()
+    }
+
+    /// The next records of people's grants; `None` at the end.
+    fn next_people(&self, walk: &mut PeopleWalk) -> Result<Option<RecordsSection>, SnapshotError> {
+        let shards = &self.parts.shards;
+        walk.next_section(shards.shards.len(), |shard, after| {
+            loop {
+                match shards.walk_grants(shard, after) {
+                    Err(PersonError::Shard(ShardError::Busy)) if !self.is_stopping.load(Ordering::Relaxed) => {
+                        std::thread::sleep(PAUSE_MIN);
+                    }
+                    walked => return walked,
+                }
+            }
+        })
     }
 
     /// Waits until all that any shard has done so far is durable.
@@ -314,36 +344,56 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// A walk through clients and tokens while they change, section by section.
+/// A walk through clients, users and tokens while they change, section by section.
 pub(super) struct Walk {
-    clients: VecDeque<RecordsSection>,
+    records: VecDeque<RecordsSection>,
     shards: VecDeque<WalkedShard>,
     walked: Vec<WalkedShard>,
 }
 
 struct WalkedShard {
     view: Arc<ShardView>,
-    reader: Arc<TokenReader>,
+    reader: TokenReader,
     walk: TokenWalk,
 }
 
-/// What a [`Walk`] hands out.
-pub(super) enum WalkedSection {
-    Clients(RecordsSection),
-    Tokens(TokenSection),
+/// How far a walk through people's grants is. It asks the shards, for nobody else may look at them.
+#[derive(Default)]
+pub(super) struct PeopleWalk {
+    shard: usize,
+    after: Option<GrantId>,
 }
 
-impl WalkedSection {
+impl PeopleWalk {
+    /// The next records; `None` at the end. `walk` answers what a shard has behind an id.
+    pub(super) fn next_section(
+        &mut self,
+        shards: usize,
+        mut walk: impl FnMut(usize, Option<GrantId>) -> Result<WalkedGrants, PersonError>,
+    ) -> Result<Option<RecordsSection>, SnapshotError> {
+        let mut section = RecordsSection::default();
+        while self.shard < shards && section.len_bytes() < RECORDS_BYTES {
+            let WalkedGrants { records, after } = walk(self.shard, self.after).map_err(|_| SnapshotError::Disturbed)?;
+            records.iter().for_each(|entry| section.push(entry));
+            self.after = after;
+            self.shard += usize::from(after.is_none());
+        }
+        Ok((section.len_bytes() > 0).then_some(section))
+    }
+}
+
+/// A part of the tokens of a shard.
+pub(super) struct WalkedTokens(TokenSection);
+
+impl WalkedTokens {
     pub(super) fn content(&self) -> SectionContent<'_> {
-        match self {
-            Self::Clients(records) => records.content(),
-            Self::Tokens(section) => SectionContent {
-                kind: SECTION_TOKENS,
-                schema: SECTION_SCHEMA,
-                scope: section.scope(),
-                items: section.tokens,
-                payload: &section.payload,
-            },
+        let section = &self.0;
+        SectionContent {
+            kind: SECTION_TOKENS,
+            schema: SECTION_SCHEMA,
+            scope: section.scope(),
+            items: section.tokens,
+            payload: &section.payload,
         }
     }
 }
@@ -351,39 +401,43 @@ impl WalkedSection {
 impl Walk {
     pub(super) fn begin(
         views: impl Iterator<Item = Arc<ShardView>>,
-        registry: &ClientRegistry,
+        registries: &Registries,
         now: UnixTime,
     ) -> Result<Self, SnapshotError> {
-        let mut clients = VecDeque::from([RecordsSection::default()]);
-        let encoded = crate::client::event::records_of(registry, &mut |entry| {
-            if clients.back().is_none_or(|section| section.len_bytes() >= RECORDS_BYTES) {
-                clients.push_back(RecordsSection::default());
+        let mut records = VecDeque::from([RecordsSection::default()]);
+        let mut push = |entry: &Entry| {
+            if records.back().is_none_or(|section| section.len_bytes() >= RECORDS_BYTES) {
+                records.push_back(RecordsSection::default());
             }
-            if let Some(section) = clients.back_mut() {
+            if let Some(section) = records.back_mut() {
                 section.push(entry);
             }
-        });
-        encoded.map_err(|_| SnapshotError::Disturbed)?;
+        };
+        crate::client::event::records_of(&registries.clients, &mut push).map_err(|_| SnapshotError::Disturbed)?;
+        crate::user::event::records_of(&registries.users, &mut push).map_err(|_| SnapshotError::Disturbed)?;
+        crate::signing::event::records_of(&registries.keys, &mut push).map_err(|_| SnapshotError::Disturbed)?;
         let shards = views.map(|view| {
-            let reader = view.reader.load_full();
-            let walk = TokenWalk::new(TokenReader::clone(&reader), now.as_seconds_u32());
+            let reader = view.reader(&Guard::new()).map_err(|_| SnapshotError::Disturbed)?.clone();
+            let walk = TokenWalk::new(reader.clone(), now.as_seconds_u32());
             if view.is_available.load(Ordering::Acquire) {
                 Ok(WalkedShard { view, reader, walk })
             } else {
                 Err(SnapshotError::Disturbed)
             }
         });
-        Ok(Self { clients, shards: shards.collect::<Result<_, _>>()?, walked: Vec::new() })
+        Ok(Self { records, shards: shards.collect::<Result<_, _>>()?, walked: Vec::new() })
     }
 
-    /// The next section; `None` at the end.
-    pub(super) fn next_section(&mut self) -> Result<Option<WalkedSection>, SnapshotError> {
-        if let Some(clients) = self.clients.pop_front() {
-            return Ok(Some(WalkedSection::Clients(clients)));
-        }
+    /// The next records; `None` at the end.
+    pub(super) fn next_records(&mut self) -> Option<RecordsSection> {
+        self.records.pop_front()
+    }
+
+    /// The next tokens; `None` at the end.
+    pub(super) fn next_tokens(&mut self) -> Result<Option<WalkedTokens>, SnapshotError> {
         while let Some(shard) = self.shards.front_mut() {
             match shard.walk.next_section() {
-                Ok(Some(section)) => return Ok(Some(WalkedSection::Tokens(section))),
+                Ok(Some(section)) => return Ok(Some(WalkedTokens(section))),
                 Ok(None) => self.walked.extend(self.shards.pop_front()),
                 Err(_) => return Err(SnapshotError::Disturbed),
             }
@@ -393,12 +447,14 @@ impl Walk {
 
     /// Refuses what a shard may have spoiled that panicked since the walk began. Call it once all shards have settled.
     pub(super) fn finish(self) -> Result<(), SnapshotError> {
+        let guard = Guard::new();
         let is_as_it_was = |shard: &WalkedShard| {
-            shard.view.is_available.load(Ordering::Acquire) && Arc::ptr_eq(&shard.view.reader.load(), &shard.reader)
+            shard.view.is_available.load(Ordering::Acquire)
+                && shard.view.reader(&guard).is_ok_and(|reader| reader.is_of_the_same_table(&shard.reader))
         };
         if self.walked.iter().all(is_as_it_was) { Ok(()) } else { Err(SnapshotError::Disturbed) }
     }
 }
 
-/// Clients in one section take about this much.
+/// Records in one section take about this much.
 const RECORDS_BYTES: usize = 1 << 20;

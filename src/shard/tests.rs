@@ -3,6 +3,7 @@
 
 mod durable;
 mod panic;
+mod people;
 mod simulation;
 mod snapshot;
 
@@ -13,6 +14,7 @@ use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
 use crate::token::digest::TokenDigest;
 use crate::token::grant::GrantTerms;
+use crate::token::state::Registries;
 
 #[test]
 fn routing_ids_spread_evenly_and_the_key_decides_where() {
@@ -43,6 +45,7 @@ fn token(number: u64) -> IssueToken {
         client_generation: 0,
         scope: Scope::parse("read").unwrap(),
         audience: Audience::empty(),
+        person: None,
     };
     let issued_at = START.as_seconds_u32();
     let (reference, expires_at) = (reference(number), issued_at + 3600);

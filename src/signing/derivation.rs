@@ -15,6 +15,14 @@ pub struct DerivedKeys {
     pub journal_key_id: u64,
     /// Keys the hash that finds a token's shard.
     pub shard_hash: [u8; 16],
+    /// Keys the texts that the server seals for itself: see [`crate::signing::seal`].
+    pub seal: [u8; 32],
+    /// Keys refresh tokens: see [`RefreshKey`](crate::token::refresh_token::RefreshKey).
+    pub refresh_token: [u8; 32],
+    /// Keys the hash that finds the shard of a device: see [`UserCodeKey`](crate::token::user_code::UserCodeKey).
+    pub user_code: [u8; 32],
+    /// Keys the tokens of forms.
+    pub csrf: [u8; 32],
 }
 
 impl DerivedKeys {
@@ -26,6 +34,10 @@ impl DerivedKeys {
             journal_mac: expand(&master, "journal mac"),
             journal_key_id: u64::from_le_bytes(expand(&master, "journal key id")),
             shard_hash: expand(&master, "shard hash"),
+            seal: expand(&master, "seal"),
+            refresh_token: expand(&master, "refresh token"),
+            user_code: expand(&master, "user code"),
+            csrf: expand(&master, "csrf"),
         }
     }
 }
@@ -62,10 +74,15 @@ mod tests {
     fn keys_are_a_function_of_the_master_key_and_their_label() {
         let [keys, same, other] = [[1; 32], [1; 32], [2; 32]].map(|master| DerivedKeys::of(&master));
         assert_eq!(
-            (keys.journal_mac, keys.journal_key_id, keys.shard_hash),
-            (same.journal_mac, same.journal_key_id, same.shard_hash)
+            (keys.journal_mac, keys.journal_key_id, keys.shard_hash, keys.seal),
+            (same.journal_mac, same.journal_key_id, same.shard_hash, same.seal)
         );
         assert_ne!(keys.journal_mac, other.journal_mac);
+        assert_ne!(keys.seal, other.seal);
+        assert_ne!(keys.seal, keys.journal_mac);
+        assert_eq!(keys.csrf, same.csrf);
+        assert_ne!(keys.csrf, other.csrf);
+        assert_ne!(keys.csrf, keys.journal_mac);
         assert_ne!(keys.journal_key_id, other.journal_key_id);
         assert_ne!(keys.journal_mac[..16], keys.shard_hash);
     }

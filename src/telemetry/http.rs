@@ -16,8 +16,28 @@ pub enum Endpoint {
     IntrospectBatch,
     /// `POST /oauth2/revoke`
     Revoke,
+    /// `GET|POST /oauth2/authorize`
+    Authorize,
+    /// `POST /oauth2/consent`
+    Consent,
+    /// `POST /oauth2/par`
+    Par,
+    /// `POST /oauth2/device_authorization`
+    DeviceAuthorization,
+    /// `GET|POST /login`
+    Login,
+    /// `GET|POST /logout`
+    Logout,
+    /// `/account`
+    Account,
+    /// `GET|POST /device`
+    Device,
+    /// `GET /assets`
+    Asset,
     /// `GET /.well-known/oauth-authorization-server`
     Metadata,
+    /// `GET /oauth2/jwks`
+    Jwks,
     /// `GET /livez`
     Livez,
     /// `GET /readyz`
@@ -26,6 +46,14 @@ pub enum Endpoint {
     Metrics,
     /// `/admin/v1/clients`
     AdminClients,
+    /// `/admin/v1/logins`
+    AdminLogins,
+    /// `/admin/v1/users`
+    AdminUsers,
+    /// `/admin/v1/grants`
+    AdminGrants,
+    /// `/admin/v1/keys`
+    AdminKeys,
     /// `POST /admin/v1/snapshots`
     AdminSnapshots,
     /// `POST /admin/v1/backup`
@@ -36,16 +64,30 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its cells.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 26] = [
         Self::Token,
         Self::Introspect,
         Self::IntrospectBatch,
         Self::Revoke,
+        Self::Authorize,
+        Self::Consent,
+        Self::Par,
+        Self::DeviceAuthorization,
+        Self::Login,
+        Self::Logout,
+        Self::Account,
+        Self::Device,
+        Self::Asset,
         Self::Metadata,
+        Self::Jwks,
         Self::Livez,
         Self::Readyz,
         Self::Metrics,
         Self::AdminClients,
+        Self::AdminLogins,
+        Self::AdminUsers,
+        Self::AdminGrants,
+        Self::AdminKeys,
         Self::AdminSnapshots,
         Self::AdminBackup,
         Self::Other,
@@ -59,11 +101,25 @@ impl Endpoint {
             Self::Introspect => "introspect",
             Self::IntrospectBatch => "introspect_batch",
             Self::Revoke => "revoke",
+            Self::Authorize => "authorize",
+            Self::Consent => "consent",
+            Self::Par => "par",
+            Self::DeviceAuthorization => "device_authorization",
+            Self::Login => "login",
+            Self::Logout => "logout",
+            Self::Account => "account",
+            Self::Device => "device",
+            Self::Asset => "asset",
             Self::Metadata => "metadata",
+            Self::Jwks => "jwks",
             Self::Livez => "livez",
             Self::Readyz => "readyz",
             Self::Metrics => "metrics",
             Self::AdminClients => "admin_clients",
+            Self::AdminLogins => "admin_logins",
+            Self::AdminUsers => "admin_users",
+            Self::AdminGrants => "admin_grants",
+            Self::AdminKeys => "admin_keys",
             Self::AdminSnapshots => "admin_snapshots",
             Self::AdminBackup => "admin_backup",
             Self::Other => "other",
@@ -72,7 +128,8 @@ impl Endpoint {
 }
 
 /// The statuses that are counted one by one; any other counts under the last.
-pub const STATUSES: [u16; 16] = [200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 431, 503, 500];
+pub const STATUSES: [u16; 19] =
+    [200, 201, 204, 303, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 429, 431, 503, 500];
 
 /// What one worker counts of one endpoint. Only the worker's own thread writes it.
 #[derive(Debug, Default)]

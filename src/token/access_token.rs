@@ -7,16 +7,17 @@
 //! ```
 //!
 //! The prefix and the checksum let secret scanners find a leaked token without false alarms. The checksum proves nothing:
-//! a token is known by its digest alone.
+//! a token is known by its digest alone, which is that of the 45 bytes whose base64url is all that stands behind the prefix.
+//! These fit one block of SHA-256, the text itself does not.
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64_simd::{Out, URL_SAFE_NO_PAD};
 use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
 use crate::token::digest::TokenDigest;
+use crate::token::text::{self, CHECKSUM_CHARACTERS};
 
 /// An access token in the clear, on its way to its owner. Never printed, zeroed when dropped.
 pub struct AccessToken {
@@ -44,11 +45,12 @@ pub struct Partition(pub u16);
 
 const PREFIX: &str = "tsr_at_";
 const ROUTING_BYTES: usize = 8;
-const BODY_BYTES: usize = ROUTING_BYTES + 32;
+/// What is secret of a token, in bytes.
+pub(super) const SECRET_BYTES: usize = 32;
+const BODY_BYTES: usize = ROUTING_BYTES + SECRET_BYTES;
 const BODY_CHARACTERS: usize = 54;
-/// The first characters of the body, enough of them for the routing id.
-const ROUTING_CHARACTERS: usize = 12;
-const CHECKSUM_CHARACTERS: usize = 6;
+/// What the characters of body and checksum decode to.
+const CODED_BYTES: usize = (BODY_CHARACTERS + CHECKSUM_CHARACTERS) / 4 * 3;
 const TOKEN_CHARACTERS: usize = PREFIX.len() + BODY_CHARACTERS + CHECKSUM_CHARACTERS;
 
 impl AccessToken {
@@ -60,14 +62,34 @@ impl AccessToken {
     pub fn random(random: &dyn SecureRandom) -> Result<Self, ring::error::Unspecified> {
         let mut body = Zeroizing::new([0_u8; BODY_BYTES]);
         random.fill(body.as_mut())?;
-        let mut text = Zeroizing::new(String::with_capacity(TOKEN_CHARACTERS));
-        text.push_str(PREFIX);
-        URL_SAFE_NO_PAD.encode_string(*body, &mut text);
-        let checksum = checksum(&text);
-        text.push_str(as_text(&checksum));
-        let routing_id = RoutingId::of(&*body).ok_or(ring::error::Unspecified)?;
-        let reference = TokenReference { routing_id, digest: TokenDigest::of(&text) };
-        Ok(Self { text, reference })
+        Ok(Self::of_body(&body))
+    }
+
+    /// A new token of a grant, which lives where the grant does.
+    ///
+    /// # Errors
+    ///
+    /// As [`AccessToken::random`].
+    pub fn random_of(routing_id: RoutingId, random: &dyn SecureRandom) -> Result<Self, ring::error::Unspecified> {
+        let mut secret = Zeroizing::new([0_u8; SECRET_BYTES]);
+        random.fill(secret.as_mut())?;
+        Ok(Self::derived(routing_id, &secret))
+    }
+
+    /// The token of a grant with this secret.
+    pub(super) fn derived(routing_id: RoutingId, secret: &[u8; SECRET_BYTES]) -> Self {
+        let mut body = Zeroizing::new([0_u8; BODY_BYTES]);
+        let (routing, rest) = body.split_at_mut(ROUTING_BYTES);
+        routing.copy_from_slice(&routing_id.0.to_le_bytes());
+        rest.copy_from_slice(secret);
+        Self::of_body(&body)
+    }
+
+    fn of_body(body: &[u8; BODY_BYTES]) -> Self {
+        let text = text::write(PREFIX, body);
+        let coded = Zeroizing::new(decode(&text).unwrap_or([0; CODED_BYTES]));
+        debug_assert!(coded.starts_with(body), "what was written is read");
+        Self { text, reference: TokenReference::of_coded(&coded) }
     }
 
     /// The text of it, to be given to its owner and to nobody else.
@@ -94,31 +116,23 @@ impl TokenReference {
     /// like a token costs what an unknown one costs, and answers as late.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
-        if text.len() != TOKEN_CHARACTERS || !text.starts_with(PREFIX) {
-            return None;
-        }
-        let routing_text = text.get(PREFIX.len()..PREFIX.len() + ROUTING_CHARACTERS)?;
-        let mut routing = [0_u8; ROUTING_CHARACTERS / 4 * 3];
-        URL_SAFE_NO_PAD.decode_slice(routing_text, &mut routing).ok()?;
-        Some(Self { routing_id: RoutingId::of(&routing)?, digest: TokenDigest::of(text) })
+        decode(text).map(|coded| Self::of_coded(&coded))
+    }
+
+    fn of_coded(coded: &[u8; CODED_BYTES]) -> Self {
+        let routing = coded.first_chunk().copied().unwrap_or_default();
+        Self { routing_id: RoutingId(u64::from_le_bytes(routing)), digest: TokenDigest::of_bytes(coded) }
     }
 }
 
-impl RoutingId {
-    fn of(body: &[u8]) -> Option<Self> {
-        body.first_chunk().map(|routing| Self(u64::from_le_bytes(*routing)))
+/// What stands behind the prefix. Two texts never decode to the same: every bit of the characters is a bit of the bytes.
+fn decode(text: &str) -> Option<[u8; CODED_BYTES]> {
+    if text.len() != TOKEN_CHARACTERS {
+        return None;
     }
-}
-
-fn checksum(text: &str) -> [u8; CHECKSUM_CHARACTERS] {
-    let mut characters = [0; CHECKSUM_CHARACTERS];
-    let encoded = URL_SAFE_NO_PAD.encode_slice(crc32c::crc32c(text.as_bytes()).to_le_bytes(), &mut characters);
-    debug_assert_eq!(encoded, Ok(CHECKSUM_CHARACTERS), "4 bytes are 6 characters");
-    characters
-}
-
-fn as_text(characters: &[u8]) -> &str {
-    std::str::from_utf8(characters).unwrap_or_default()
+    let mut coded = [0; CODED_BYTES];
+    URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?.as_bytes(), Out::from_slice(&mut coded)).ok()?;
+    Some(coded)
 }
 
 #[cfg(test)]
@@ -165,7 +179,7 @@ mod tests {
     fn the_last_characters_are_the_checksum_of_all_before() {
         let token = token();
         let (checked, presented) = token.reveal().split_at(TOKEN_CHARACTERS - CHECKSUM_CHARACTERS);
-        assert_eq!(presented, as_text(&checksum(checked)));
+        assert_eq!(presented.as_bytes(), text::checksum(checked));
         assert!(checked["tsr_at_".len()..].len() == BODY_CHARACTERS);
     }
 

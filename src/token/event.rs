@@ -1,5 +1,7 @@
 //! What the journal holds of a token. Events carry the whole state, so that replaying one twice changes nothing.
 
+use std::sync::Arc;
+
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::with::InlineAsBox;
@@ -10,13 +12,23 @@ use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
 use crate::token::digest::TokenDigest;
 use crate::token::grant::GrantTerms;
+use crate::token::person_event::{
+    KIND_CODE_STORED, KIND_DEVICE_STORED, KIND_GRANT_ENDED, KIND_GRANT_STORED, PersonEvent, PersonView,
+};
 
 /// The `kind` of a journal record of an issued token. Kinds 16 to 31 are this room's.
 pub const KIND_ISSUED: u16 = 16;
 /// The `kind` of a journal record of a revoked token.
 pub const KIND_REVOKED: u16 = 17;
 /// The kinds of this room with their names.
-pub const KINDS: &[(u16, &str)] = &[(KIND_ISSUED, "token_issued"), (KIND_REVOKED, "token_revoked")];
+pub const KINDS: &[(u16, &str)] = &[
+    (KIND_ISSUED, "token_issued"),
+    (KIND_REVOKED, "token_revoked"),
+    (KIND_CODE_STORED, "code_stored"),
+    (KIND_DEVICE_STORED, "device_stored"),
+    (KIND_GRANT_STORED, "grant_stored"),
+    (KIND_GRANT_ENDED, "grant_ended"),
+];
 /// The newest `schema` of a record of an issued token.
 pub const SCHEMA_ISSUED: u16 = 1;
 /// The newest `schema` of a record of a revoked token. The first had no expiry.
@@ -71,6 +83,8 @@ pub enum TokenEvent<'a> {
         /// When it would have expired, in seconds since the epoch. `None` in records of the first schema.
         expires_at: Option<u32>,
     },
+    /// Something about a person's grant.
+    Person(PersonEvent<'a>),
 }
 
 /// The terms of a grant as a record holds them.
@@ -84,15 +98,20 @@ pub struct TermsView<'a> {
     pub scope: &'a str,
     /// See [`GrantTerms::audience`].
     pub audience: Vec<&'a str>,
+    /// See [`GrantTerms::person`].
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonView<'a>>,
 }
 
 impl TermsView<'_> {
-    /// Whether these are those terms.
+    /// Whether these are those terms, of a client that acts for itself.
     pub(super) fn describes(&self, terms: &GrantTerms) -> bool {
         self.client_id == terms.client_id.as_str()
             && self.client_generation == terms.client_generation
             && self.scope == terms.scope.as_str()
             && self.audience.iter().copied().eq(terms.audience.members())
+            && self.person.is_none()
+            && terms.person.is_none()
     }
 
     /// The terms of which this is the record.
@@ -102,6 +121,7 @@ impl TermsView<'_> {
             client_generation: self.client_generation,
             scope: Scope::parse(self.scope).map_err(|_| InvalidRecord("scope"))?,
             audience: Audience::parse(self.audience.iter().copied()).map_err(|_| InvalidRecord("audience"))?,
+            person: self.person.as_ref().map(PersonView::parse).transpose()?.map(Arc::new),
         })
     }
 }
@@ -176,7 +196,10 @@ impl<'a> TokenEvent<'a> {
             (KIND_REVOKED, SCHEMA_REVOKED) => Self::revoked(payload),
             (KIND_REVOKED, 1) => Self::revoked_1(payload),
             (KIND_ISSUED | KIND_REVOKED, _) => return Err(unreadable(&"unknown schema")),
-            _ => return Ok(None),
+            _ => match PersonEvent::decode(kind, schema, payload) {
+                Some(event) => event.map(Self::Person),
+                None => return Ok(None),
+            },
         };
         event.map(Some).map_err(|error| unreadable(&error))
     }
@@ -192,6 +215,7 @@ impl<'a> TokenEvent<'a> {
                 client_generation: issued.client_generation.to_native(),
                 scope: &issued.scope,
                 audience: issued.audience.iter().map(|member| member.as_str()).collect(),
+                person: None,
             },
         })
     }
@@ -211,11 +235,13 @@ impl<'a> TokenEvent<'a> {
 /// Reads a record and checks all of it, as a replay does. `None` for a kind that is another room's.
 pub(super) fn read(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<TokenEvent<'_>>, UnreadableRecord> {
     let event = TokenEvent::decode(kind, schema, payload)?;
-    if let Some(TokenEvent::Issued { terms, .. }) = &event {
-        let invalid =
-            |InvalidRecord(member)| UnreadableRecord::new(kind, schema, &format!("its {member} is not valid"));
-        terms.parse().map_err(invalid)?;
-    }
+    let checked = match &event {
+        Some(TokenEvent::Issued { terms, .. }) => terms.parse().map(drop),
+        Some(TokenEvent::Person(event)) => event.check(),
+        Some(TokenEvent::Revoked { .. }) | None => Ok(()),
+    };
+    let invalid = |InvalidRecord(member)| UnreadableRecord::new(kind, schema, &format!("its {member} is not valid"));
+    checked.map_err(invalid)?;
     Ok(event)
 }
 
@@ -243,6 +269,7 @@ mod tests {
             client_generation: 0,
             scope: "read write",
             audience: vec!["https://api.example"],
+            person: None,
         };
         let expected = TokenEvent::Issued { digest: DIGEST, issued_at: 5, expires_at: 6, terms };
         assert_eq!(TokenEvent::decode(KIND_ISSUED, SCHEMA_ISSUED, &payload).unwrap(), Some(expected));

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use sdd::{AtomicOwned, Guard, Owned, Tag};
 use serde::Serialize;
 
 use crate::client::id::ClientId;
-use crate::client::registry::Generation;
 use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
+use crate::token::person::{InForce, PersonTerms};
 use crate::token::slot::GRANT_ID_MAX;
 
 /// What was granted, and to whom. Tokens of equal terms share one [`Grant`].
@@ -25,14 +25,26 @@ pub struct GrantTerms {
     pub scope: Scope,
     /// Whom its tokens are meant for.
     pub audience: Audience,
+    /// The person who granted it; `None` where the client acts for itself.
+    pub person: Option<Arc<PersonTerms>>,
+}
+
+impl GrantTerms {
+    /// Whom its tokens speak of. A client that acts for itself is its own subject (RFC 9068 §2.2).
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.person.as_ref().map_or(self.client_id.as_str(), |person| person.subject.as_str())
+    }
 }
 
 /// A grant that at least one token hangs on.
 pub struct Grant {
     id: u64,
-    terms: Arc<GrantTerms>,
-    in_force: Arc<Generation>,
+    /// The same as in the terms, so that a look-up need not follow them.
+    client_generation: u64,
+    in_force: InForce,
     introspection: Box<str>,
+    terms: Arc<GrantTerms>,
 }
 
 impl Grant {
@@ -52,10 +64,25 @@ impl Grant {
         Arc::clone(&self.terms)
     }
 
-    /// Whether nothing has ended it: the client is still of the generation that it was made under.
+    /// Whether client and subject are still of the generations that it was made under.
     #[must_use]
     pub fn is_in_force(&self) -> bool {
-        self.in_force.value() == self.terms.client_generation
+        let is_standing = self.in_force.standing.as_ref().is_none_or(|standing| standing.is_in_force());
+        self.in_force.client.value() == self.client_generation && is_standing
+    }
+
+    /// The shard's sequence of its end; 0 while it has none. Only a person's grant is ended by itself.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.in_force.standing.as_ref().map_or(0, |standing| standing.ended())
+    }
+
+    /// Looks at what an introspection needs of it, without a use for it: whoever looks next finds it near.
+    #[must_use]
+    pub fn touch(&self) -> u64 {
+        let members = self.introspection.as_bytes();
+        let seen = members.first().into_iter().chain(members.last()).fold(0, |seen, byte| seen ^ byte);
+        self.in_force.client.value() ^ u64::from(seen)
     }
 
     /// Its members of an introspection response (RFC 7662 §2.2), as JSON without the braces.
@@ -71,41 +98,49 @@ impl fmt::Debug for Grant {
     }
 }
 
-/// A grant that is being read; it stays while this does. Costs no count that other readers share.
-pub struct GrantGuard(Guard<Option<Arc<Grant>>>);
-
-impl GrantGuard {
-    fn new(guard: Guard<Option<Arc<Grant>>>) -> Option<Self> {
-        guard.is_some().then_some(Self(guard))
-    }
-}
-
-impl Deref for GrantGuard {
-    type Target = Grant;
-
-    #[expect(clippy::expect_used, reason = "new() lets no empty guard pass")]
-    fn deref(&self) -> &Grant {
-        self.0.as_ref().expect("a guard holds a grant")
-    }
-}
-
 /// The grants of a shard by id, for readers. Ids are dense, so it is an array of arrays.
 pub struct GrantDirectory {
-    chunks: ArcSwap<Vec<Option<Arc<Chunk>>>>,
+    chunks: AtomicOwned<Chunks>,
 }
+
+type Chunks = Vec<Option<Arc<Chunk>>>;
 
 /// Fewer in unit tests: a simulation makes shards by the ten thousand.
 const GRANTS_PER_CHUNK: usize = if cfg!(test) { 64 } else { 4096 };
 
 struct Chunk {
-    grants: Box<[ArcSwapOption<Grant>]>,
+    grants: Box<[AtomicOwned<Grant>]>,
 }
 
 impl GrantDirectory {
+    fn new() -> Self {
+        Self { chunks: AtomicOwned::new(Chunks::new()) }
+    }
+
     /// The grant of that id, if a token still hangs on it.
-    pub(super) fn find(&self, id: u64) -> Option<GrantGuard> {
+    pub(super) fn find<'g>(&self, id: u64, guard: &'g Guard) -> Option<&'g Grant> {
         let (chunk, place) = position(id);
-        GrantGuard::new(self.chunks.load().get(chunk)?.as_ref()?.grants.get(place)?.load())
+        self.cell(chunk, place, guard)?.load(Ordering::Acquire, guard).as_ref()
+    }
+
+    fn cell<'g>(&self, chunk: usize, place: usize, guard: &'g Guard) -> Option<&'g AtomicOwned<Grant>> {
+        self.chunks(guard).get(chunk)?.as_ref()?.grants.get(place)
+    }
+
+    fn chunks<'g>(&self, guard: &'g Guard) -> &'g [Option<Arc<Chunk>>] {
+        self.chunks.load(Ordering::Acquire, guard).as_ref().map_or(&[], Vec::as_slice)
+    }
+
+    /// Puts other chunks in place. Whoever reads the old ones goes on with them.
+    fn replace(&self, chunks: Chunks) {
+        self.chunks.swap((Some(Owned::new(chunks)), Tag::None), Ordering::AcqRel);
+    }
+
+    fn put(&self, id: u64, grant: Option<Owned<Grant>>) {
+        let (chunk, place) = position(id);
+        if let Some(cell) = self.cell(chunk, place, &Guard::new()) {
+            cell.swap((grant, Tag::None), Ordering::AcqRel);
+        }
     }
 }
 
@@ -128,7 +163,7 @@ struct Held {
 impl GrantBook {
     pub(super) fn new(issuer: Arc<str>) -> Self {
         Self {
-            directory: Arc::new(GrantDirectory { chunks: ArcSwap::default() }),
+            directory: Arc::new(GrantDirectory::new()),
             by_terms: HashMap::new(),
             held: HashMap::new(),
             held_by_chunk: HashMap::new(),
@@ -145,11 +180,16 @@ impl GrantBook {
         self.held.get(&id).map(|held| &*held.terms)
     }
 
+    /// These terms, in the copy that tokens of them share if there are any.
+    pub(super) fn shared(&self, terms: &Arc<GrantTerms>) -> Arc<GrantTerms> {
+        Arc::clone(self.by_terms.get_key_value(terms).map_or(terms, |(shared, _)| shared))
+    }
+
     /// The grant of these terms, with one more token on it.
-    pub(super) fn hold(&mut self, terms: &Arc<GrantTerms>, in_force: &Arc<Generation>) -> u64 {
+    pub(super) fn hold(&mut self, terms: &Arc<GrantTerms>, in_force: &InForce) -> u64 {
         let id = match self.by_terms.get(terms) {
             Some(id) => *id,
-            None => self.add(Arc::clone(terms), Arc::clone(in_force)),
+            None => self.add(Arc::clone(terms), in_force.clone()),
         };
         if let Some(held) = self.held.get_mut(&id) {
             held.tokens += 1;
@@ -173,44 +213,37 @@ impl GrantBook {
         }
     }
 
-    fn add(&mut self, terms: Arc<GrantTerms>, in_force: Arc<Generation>) -> u64 {
+    fn add(&mut self, terms: Arc<GrantTerms>, in_force: InForce) -> u64 {
         let id = self.next_id;
         assert!(id <= GRANT_ID_MAX, "a shard has used up its grant ids");
         self.next_id += 1;
         let introspection = render(&terms, &self.issuer);
-        let grant = Arc::new(Grant { id, terms: Arc::clone(&terms), in_force, introspection });
-        self.publish(id, &grant);
+        let client_generation = terms.client_generation;
+        self.publish(Grant { id, client_generation, in_force, introspection, terms: Arc::clone(&terms) });
         self.by_terms.insert(Arc::clone(&terms), id);
         self.held.insert(id, Held { terms, tokens: 0 });
         id
     }
 
-    fn publish(&mut self, id: u64, grant: &Arc<Grant>) {
-        let (chunk, place) = position(id);
+    fn publish(&mut self, grant: Grant) {
+        let (chunk, _) = position(grant.id);
         *self.held_by_chunk.entry(chunk).or_default() += 1;
-        if self.directory.chunks.load().len() <= chunk {
-            let mut chunks = Vec::clone(&self.directory.chunks.load());
+        let guard = Guard::new();
+        let chunks = self.directory.chunks(&guard);
+        if chunks.len() <= chunk {
+            let mut chunks = chunks.to_vec();
             chunks.resize_with(chunk + 1, || Some(Arc::new(Chunk::empty())));
-            self.directory.chunks.store(Arc::new(chunks));
+            self.directory.replace(chunks);
         }
-        let chunks = self.directory.chunks.load();
-        let cell = chunks.get(chunk).and_then(Option::as_ref).and_then(|chunk| chunk.grants.get(place));
-        if let Some(cell) = cell {
-            cell.store(Some(Arc::clone(grant)));
-        }
+        self.directory.put(grant.id, Some(Owned::new(grant)));
     }
 
     fn drop_grant(&mut self, id: u64) {
-        let (chunk, place) = position(id);
         if let Some(held) = self.held.remove(&id) {
             self.by_terms.remove(&held.terms);
         }
-        if let Some(Some(chunk)) = self.directory.chunks.load().get(chunk)
-            && let Some(cell) = chunk.grants.get(place)
-        {
-            cell.store(None);
-        }
-        self.release_chunk(chunk);
+        self.directory.put(id, None);
+        self.release_chunk(position(id).0);
     }
 
     /// Counts one grant less in a chunk, and lets go of a chunk that is empty and will stay so.
@@ -221,17 +254,17 @@ impl GrantBook {
             return;
         }
         self.held_by_chunk.remove(&chunk);
-        let mut chunks = Vec::clone(&self.directory.chunks.load());
+        let mut chunks = self.directory.chunks(&Guard::new()).to_vec();
         if let Some(empty) = chunks.get_mut(chunk) {
             *empty = None;
         }
-        self.directory.chunks.store(Arc::new(chunks));
+        self.directory.replace(chunks);
     }
 }
 
 impl Chunk {
     fn empty() -> Self {
-        Self { grants: (0..GRANTS_PER_CHUNK).map(|_| ArcSwapOption::empty()).collect() }
+        Self { grants: (0..GRANTS_PER_CHUNK).map(|_| AtomicOwned::null()).collect() }
     }
 }
 
@@ -241,8 +274,7 @@ fn position(id: u64) -> (usize, usize) {
     (id / GRANTS_PER_CHUNK, id % GRANTS_PER_CHUNK)
 }
 
-/// The members of an introspection response (RFC 7662 §2.2) that all tokens of a grant share. A client that acts for itself
-/// is its own subject (RFC 9068 §2.2).
+/// The members of an introspection response (RFC 7662 §2.2) that all tokens of a grant share.
 fn render(terms: &GrantTerms, issuer: &str) -> Box<str> {
     #[derive(Serialize)]
     struct Members<'a> {
@@ -254,21 +286,25 @@ fn render(terms: &GrantTerms, issuer: &str) -> Box<str> {
         aud: Vec<&'a str>,
         iss: &'a str,
         token_type: &'a str,
+        /// RFC 9470 §6.2.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        auth_time: Option<u32>,
     }
     let members = Members {
         client_id: terms.client_id.as_str(),
-        sub: terms.client_id.as_str(),
+        sub: terms.subject(),
         scope: terms.scope.as_str(),
         aud: terms.audience.members().collect(),
         iss: issuer,
         token_type: "Bearer",
+        auth_time: terms.person.as_ref().map(|person| person.auth_time),
     };
     let object = serde_json::to_string(&members).unwrap_or_default();
     Box::from(object.trim_start_matches('{').trim_end_matches('}'))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn terms(scope: &str) -> Arc<GrantTerms> {
@@ -277,14 +313,15 @@ pub(super) mod tests {
             client_generation: 0,
             scope: Scope::parse(scope).unwrap(),
             audience: Audience::parse(["https://api.example"]).unwrap(),
+            person: None,
         })
     }
 
     /// A book whose grants 1 to `count` exist.
-    pub(crate) fn book_with_grants(count: u64) -> GrantBook {
+    pub(in crate::token) fn book_with_grants(count: u64) -> GrantBook {
         let mut book = GrantBook::new(Arc::from("https://as.example"));
         for number in 1..=count {
-            assert_eq!(book.hold(&terms(&number.to_string()), &Arc::default()), number);
+            assert_eq!(book.hold(&terms(&number.to_string()), &InForce::default()), number);
         }
         book
     }
@@ -292,20 +329,20 @@ pub(super) mod tests {
     #[test]
     fn equal_terms_share_one_grant() {
         let mut book = book_with_grants(1);
-        assert_eq!(book.hold(&terms("1"), &Arc::default()), 1);
-        assert_eq!(book.hold(&terms("2"), &Arc::default()), 2);
+        assert_eq!(book.hold(&terms("1"), &InForce::default()), 1);
+        assert_eq!(book.hold(&terms("2"), &InForce::default()), 2);
     }
 
     #[test]
     fn a_grant_goes_with_its_last_token_and_its_id_does_not_come_back() {
         let mut book = book_with_grants(1);
         let directory = book.directory();
-        book.hold(&terms("1"), &Arc::default());
+        book.hold(&terms("1"), &InForce::default());
         book.release(1);
-        assert!(directory.find(1).is_some());
+        assert!(directory.find(1, &Guard::new()).is_some());
         book.release(1);
-        assert!(directory.find(1).is_none());
-        assert_eq!(book.hold(&terms("1"), &Arc::default()), 2);
+        assert!(directory.find(1, &Guard::new()).is_none());
+        assert_eq!(book.hold(&terms("1"), &InForce::default()), 2);
     }
 
     #[test]
@@ -315,16 +352,17 @@ pub(super) mod tests {
         for id in 1..GRANTS_PER_CHUNK as u64 {
             book.release(id);
         }
-        assert!(book.directory.chunks.load()[0].is_none());
-        assert_eq!(book.directory().find(GRANTS_PER_CHUNK as u64).unwrap().id(), GRANTS_PER_CHUNK as u64);
-        assert!(book.directory().find(1).is_none());
+        let guard = Guard::new();
+        assert!(book.directory.chunks(&guard)[0].is_none());
+        assert_eq!(book.directory().find(GRANTS_PER_CHUNK as u64, &guard).unwrap().id(), GRANTS_PER_CHUNK as u64);
+        assert!(book.directory().find(1, &guard).is_none());
     }
 
     #[test]
     fn the_members_are_rendered_as_json() {
         let book = book_with_grants(1);
         assert_eq!(
-            book.directory().find(1).unwrap().introspection(),
+            book.directory().find(1, &Guard::new()).unwrap().introspection(),
             r#""client_id":"app","sub":"app","scope":"1","aud":["https://api.example"],"iss":"https://as.example","token_type":"Bearer""#
         );
     }

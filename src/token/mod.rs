@@ -4,15 +4,22 @@
 //! [`state::ShardState`] is what a shard owns; [`table::TokenReader`] is what others may read of it meanwhile.
 
 pub mod access_token;
+pub mod code;
 pub mod digest;
 pub mod event;
 mod expiry;
 pub mod grant;
+pub mod grant_id;
+pub mod person;
+pub mod person_event;
+pub mod refresh_token;
 pub mod section;
 mod slot;
 pub mod state;
 pub mod summary;
 pub mod table;
+mod text;
+pub mod user_code;
 
 /// The atomics of [`slot`]; its loom test puts loom's in their place.
 mod sync {

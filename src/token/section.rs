@@ -7,19 +7,21 @@ use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
+use sdd::Guard;
 
 use crate::token::access_token::Partition;
 use crate::token::digest::TokenDigest;
 use crate::token::event::TermsView;
 use crate::token::grant::GrantTerms;
+use crate::token::person_event::{ArchivedTerms, Terms};
 use crate::token::slot::SlotData;
 use crate::token::state::NewToken;
 use crate::token::table::{Contended, TABLES, TokenReader};
 
 /// The kind of a section of a snapshot that holds tokens; its scope is the lowest and the highest of their partitions.
 pub const SECTION_TOKENS: u16 = 16;
-/// The newest schema of a section.
-pub const SECTION_SCHEMA: u16 = 1;
+/// The newest schema of a section. The first knew no people.
+pub const SECTION_SCHEMA: u16 = 2;
 
 /// The partitions that a section of tokens concerns.
 #[must_use]
@@ -30,12 +32,20 @@ pub fn partitions_of(scope: u64) -> (Partition, Partition) {
 
 #[derive(Archive, Serialize)]
 struct Tokens<'a> {
-    terms: Vec<SharedTerms<'a>>,
+    terms: Vec<Terms<'a>>,
     tokens: Vec<Token>,
 }
 
-#[derive(Archive, Serialize)]
-struct SharedTerms<'a> {
+/// The first schema of [`Tokens`].
+#[derive(Archive)]
+#[expect(dead_code, reason = "it is read and no longer written")]
+struct Tokens1<'a> {
+    terms: Vec<Terms1<'a>>,
+    tokens: Vec<Token>,
+}
+
+#[derive(Archive)]
+struct Terms1<'a> {
     client_generation: u64,
     #[rkyv(with = InlineAsBox)]
     client_id: &'a str,
@@ -146,7 +156,8 @@ const SECTION_BYTES: usize = 1 << 20;
 /// A section in the making.
 #[derive(Default)]
 struct Gathering {
-    /// `Dead` for a grant that is no longer in force: its tokens are left out.
+    /// `Dead` for a grant that is no longer in force: its tokens are left out. One that was ended is dead although that may not be
+    /// durable: the snapshot counts only once it is.
     known: HashMap<u64, Known>,
     terms: Vec<Arc<GrantTerms>>,
     tokens: Vec<Token>,
@@ -165,8 +176,9 @@ impl Gathering {
         if let Some(known) = self.known.get(&grant_id) {
             return Some(*known);
         }
-        let grant = reader.grant(grant_id)?;
-        Some(self.place_of(grant_id, || grant.is_in_force().then(|| grant.shared_terms())))
+        let guard = Guard::new();
+        let grant = reader.grant(grant_id, &guard)?;
+        Some(self.place_of(grant_id, || (grant.is_in_force() && grant.ended() == 0).then(|| grant.shared_terms())))
     }
 
     /// Where the terms of a grant stand. `terms` answers `None` for one that is not in force.
@@ -201,12 +213,7 @@ impl Gathering {
         let partitions = self.tokens.iter().map(|token| Partition(token.partition));
         let partitions = (partitions.clone().min()?, partitions.max()?);
         let tokens = self.tokens.len() as u64;
-        let terms = self.terms.iter().map(|terms| SharedTerms {
-            client_generation: terms.client_generation,
-            client_id: terms.client_id.as_str(),
-            scope: terms.scope.as_str(),
-            audience: terms.audience.members().map(str::to_owned).collect(),
-        });
+        let terms = self.terms.iter().map(|terms| Terms::of(terms));
         let section = Tokens { terms: terms.collect(), tokens: self.tokens };
         let payload = rkyv::to_bytes::<rancor::Error>(&section).ok()?;
         Some(TokenSection { payload, tokens, partitions })
@@ -226,7 +233,14 @@ pub struct UnreadableSection {
 
 /// A section as read.
 pub struct TokenSectionView<'a> {
-    tokens: &'a ArchivedTokens<'a>,
+    terms: TermsOf<'a>,
+    tokens: &'a [ArchivedToken],
+}
+
+/// By the schema of the section.
+enum TermsOf<'a> {
+    First(&'a [ArchivedTerms1<'a>]),
+    Newest(&'a [ArchivedTerms<'a>]),
 }
 
 impl<'a> TokenSectionView<'a> {
@@ -237,26 +251,32 @@ impl<'a> TokenSectionView<'a> {
     /// [`UnreadableSection`]: nothing may be skipped, so the caller refuses to start.
     pub fn decode(schema: u16, payload: &'a [u8]) -> Result<Self, UnreadableSection> {
         let unreadable = |reason: String| UnreadableSection { schema, reason };
-        if schema != SECTION_SCHEMA {
-            return Err(unreadable("unknown schema".to_owned()));
+        let broken = |error: rancor::Error| unreadable(error.to_string());
+        match schema {
+            SECTION_SCHEMA => {
+                let section = rkyv::access::<ArchivedTokens<'_>, _>(payload).map_err(broken)?;
+                Ok(Self { terms: TermsOf::Newest(&section.terms), tokens: &section.tokens })
+            }
+            1 => {
+                let section = rkyv::access::<ArchivedTokens1<'_>, _>(payload).map_err(broken)?;
+                Ok(Self { terms: TermsOf::First(&section.terms), tokens: &section.tokens })
+            }
+            _ => Err(unreadable("unknown schema".to_owned())),
         }
-        let tokens = rkyv::access::<ArchivedTokens<'_>, rancor::Error>(payload);
-        Ok(Self { tokens: tokens.map_err(|error| unreadable(error.to_string()))? })
     }
 
-    /// The terms that its tokens share.
-    pub fn terms(&self) -> impl ExactSizeIterator<Item = TermsView<'a>> {
-        self.tokens.terms.iter().map(|terms| TermsView {
-            client_id: &terms.client_id,
-            client_generation: terms.client_generation.to_native(),
-            scope: &terms.scope,
-            audience: terms.audience.iter().map(|member| member.as_str()).collect(),
-        })
+    /// The terms that its tokens share, in their order.
+    #[must_use]
+    pub fn terms(&self) -> Vec<TermsView<'a>> {
+        match self.terms {
+            TermsOf::Newest(terms) => terms.iter().map(|terms| terms.view()).collect(),
+            TermsOf::First(terms) => terms.iter().map(ArchivedTerms1::view).collect(),
+        }
     }
 
     /// Its tokens, each with the index of its terms, and whether it is revoked.
     pub fn tokens(&self) -> impl Iterator<Item = (NewToken, usize, bool)> {
-        self.tokens.tokens.iter().map(|token| {
+        self.tokens.iter().map(|token| {
             let new = NewToken {
                 digest: TokenDigest::from_bytes(token.digest),
                 partition: Partition(token.partition.to_native()),
@@ -265,5 +285,17 @@ impl<'a> TokenSectionView<'a> {
             };
             (new, usize::try_from(token.terms.to_native()).unwrap_or(usize::MAX), token.revoked != 0)
         })
+    }
+}
+
+impl ArchivedTerms1<'_> {
+    fn view(&self) -> TermsView<'_> {
+        TermsView {
+            client_id: &self.client_id,
+            client_generation: self.client_generation.to_native(),
+            scope: &self.scope,
+            audience: self.audience.iter().map(|member| member.as_str()).collect(),
+            person: None,
+        }
     }
 }

@@ -4,16 +4,23 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use crate::client::id::ClientId;
-use crate::client::registry::{ClientRegistry, Generation};
-use crate::token::access_token::Partition;
+use crate::client::registry::ClientRegistry;
+use crate::clock::UnixTime;
+use crate::signing::registry::KeyRegistry;
+use crate::token::access_token::{Partition, RoutingId};
 use crate::token::digest::TokenDigest;
 use crate::token::event::{InvalidRecord, TermsView, TokenEvent};
 use crate::token::expiry::ExpiryBuckets;
 use crate::token::grant::{GrantBook, GrantTerms};
+use crate::token::grant_id::GrantId;
+use crate::token::person::{
+    Gone, InForce, Kept, Pending, PendingCode, PendingDevice, PersonGrant, PersonGrants, Standing,
+};
+use crate::token::person_event::{AccessIssued, AccessView, GrantView, PersonEvent};
 use crate::token::section::TokenSectionView;
 use crate::token::slot::{SEQUENCE_MAX, SlotData};
 use crate::token::table::{Home, TokenReader, TokenTable};
+use crate::user::registry::UserRegistry;
 
 /// The state of a shard. Changed by events in their order, live and at recovery alike.
 pub struct ShardState {
@@ -21,13 +28,27 @@ pub struct ShardState {
     grants: GrantBook,
     expiry: ExpiryBuckets,
     expired: u64,
+    people: PersonGrants,
+}
+
+/// Where a replay finds the generations that are in force.
+#[derive(Clone, Debug, Default)]
+pub struct Registries {
+    /// Those of clients.
+    pub clients: Arc<ClientRegistry>,
+    /// Those of subjects.
+    pub users: Arc<UserRegistry>,
+    /// The keys that sign, which have none.
+    pub keys: Arc<KeyRegistry>,
 }
 
 /// What a shard knows of a token, for the decision to revoke it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KnownToken<'a> {
-    /// The client that it was issued to.
-    pub client_id: &'a ClientId,
+    /// What it was granted.
+    pub terms: &'a GrantTerms,
+    /// When it was issued, in seconds since the epoch.
+    pub issued_at: u32,
     /// When it expires, in seconds since the epoch.
     pub expires_at: u32,
     /// Whether it is revoked, durably or not yet.
@@ -51,7 +72,13 @@ impl ShardState {
     /// A shard without tokens. `issuer` is the `iss` that its tokens are introspected with.
     #[must_use]
     pub fn new(issuer: Arc<str>) -> Self {
-        Self { table: TokenTable::new(), grants: GrantBook::new(issuer), expiry: ExpiryBuckets::default(), expired: 0 }
+        Self {
+            table: TokenTable::new(),
+            grants: GrantBook::new(issuer),
+            expiry: ExpiryBuckets::default(),
+            expired: 0,
+            people: PersonGrants::default(),
+        }
     }
 
     /// What other threads may read of it, now and after every later change.
@@ -76,12 +103,13 @@ impl ShardState {
     #[must_use]
     pub fn find(&self, digest: TokenDigest) -> Option<KnownToken<'_>> {
         let data = self.table.find(digest)?;
-        let client_id = &self.grants.terms(data.grant_id)?.client_id;
-        Some(KnownToken { client_id, expires_at: data.expires_at, is_revoked: data.revoked != 0 })
+        let terms = self.grants.terms(data.grant_id)?;
+        let (issued_at, expires_at) = (data.issued_at, data.expires_at);
+        Some(KnownToken { terms, issued_at, expires_at, is_revoked: data.revoked != 0 })
     }
 
     /// A token is there from now on. One that is there already stays as it is.
-    pub fn issue(&mut self, token: &NewToken, terms: &Arc<GrantTerms>, in_force: &Arc<Generation>) {
+    pub fn issue(&mut self, token: &NewToken, terms: &Arc<GrantTerms>, in_force: &InForce) {
         let grant_id = self.grants.hold(terms, in_force);
         if !self.insert(token, grant_id, 0) {
             self.grants.release(grant_id);
@@ -111,7 +139,8 @@ impl ShardState {
     /// Removes some tokens that have expired: one bounded step, which leaves the rest to the next. Answers whether there may
     /// be a rest.
     pub fn expire(&mut self, now: u32) -> bool {
-        let Some(homes) = self.expiry.pop_due(now) else { return false };
+        let may_have_more_grants = self.people.expire(now);
+        let Some(homes) = self.expiry.pop_due(now) else { return may_have_more_grants };
         for home in &homes {
             let grants = &mut self.grants;
             let removed = self.table.remove_expired(*home, now, |grant_id| grants.release(grant_id));
@@ -119,15 +148,97 @@ impl ShardState {
         }
         true
     }
+
+    /// What waits to be redeemed under that id.
+    #[must_use]
+    pub fn pending(&self, id: GrantId) -> Option<&Pending> {
+        self.people.pending(id)
+    }
+
+    /// The device request that a user code leads to.
+    #[must_use]
+    pub fn device(&self, routing_id: RoutingId) -> Option<(GrantId, &PendingDevice)> {
+        self.people.device(routing_id)
+    }
+
+    /// A person's grant. It may have been ended, or have expired.
+    #[must_use]
+    pub fn person_grant(&self, id: GrantId) -> Option<&PersonGrant> {
+        self.people.grant(id)
+    }
+
+    /// What waits to be redeemed from now on.
+    pub fn store_pending(&mut self, id: GrantId, pending: Pending) {
+        self.people.store_pending(id, pending);
+    }
+
+    /// What waits under that id is this from now on.
+    pub fn replace_pending(&mut self, id: GrantId, pending: Pending) {
+        self.people.replace_pending(id, pending);
+    }
+
+    /// Every device that waits for a person.
+    pub fn devices(&self) -> impl Iterator<Item = &PendingDevice> {
+        self.people.devices()
+    }
+
+    /// What a person's grant is from now on, with the access token that is issued with the change.
+    pub fn store_grant(
+        &mut self,
+        id: GrantId,
+        mut grant: PersonGrant,
+        access: Option<&AccessIssued>,
+        partition: Partition,
+    ) {
+        // Who holds the same terms shares one copy of them.
+        grant.terms = self.grants.shared(&grant.terms);
+        if let Some(access) = access {
+            let AccessIssued { digest, issued_at, expires_at, .. } = *access;
+            let terms = match &access.scope {
+                None => Arc::clone(&grant.terms),
+                Some(scope) => Arc::new(GrantTerms { scope: scope.clone(), ..GrantTerms::clone(&grant.terms) }),
+            };
+            self.issue(&NewToken { digest, partition, issued_at, expires_at }, &terms, &grant.in_force);
+        }
+        self.people.store_grant(id, grant);
+    }
+
+    /// Notes that a device asks. Answers whether it has waited long enough (RFC 8628 §3.5).
+    pub fn note_poll(&mut self, id: GrantId, now: UnixTime) -> bool {
+        self.people.note_poll(id, now)
+    }
+
+    /// A person's grant is ended from `sequence` on, which is not 0, and all that hangs on it is dead. Answers whether it was
+    /// there and had not been ended.
+    pub fn end_grant(&mut self, id: GrantId, sequence: u64) -> bool {
+        self.people.end(id, sequence)
+    }
+
+    /// Up to `limit` people's grants, and what is to become some, behind `after` in the order of their ids.
+    pub fn kept(&self, after: Option<GrantId>, limit: usize) -> impl Iterator<Item = (GrantId, Kept<'_>)> {
+        self.people.page(after, limit)
+    }
+
+    /// Every person's grant that is in force.
+    pub fn grants_in_force(&self) -> impl Iterator<Item = (GrantId, &PersonGrant)> {
+        self.people.in_force()
+    }
+
+    /// What of people's grants has left since the last call.
+    pub fn take_gone(&mut self) -> Vec<Gone> {
+        self.people.take_gone()
+    }
 }
 
 /// Builds the state of a shard from the journal's events.
 pub struct Replay {
     state: ShardState,
-    registry: Arc<ClientRegistry>,
-    /// Terms that have been made already, by the hash of what a record says of them.
+    registries: Registries,
+    /// Terms of clients that act for themselves and that have been made already, by the hash of what a record says of them.
     terms: HashMap<u64, MadeTerms>,
     hasher: RandomState,
+    /// Whether people's grants stand: what shares one is not always read one after the other.
+    standings: HashMap<GrantId, Arc<Standing>>,
     /// A token that had expired by then is left out.
     now: u32,
 }
@@ -138,15 +249,16 @@ pub const RECOVERED_SEQUENCE: u64 = 1;
 #[derive(Clone)]
 struct MadeTerms {
     terms: Arc<GrantTerms>,
-    in_force: Arc<Generation>,
+    in_force: InForce,
 }
 
 impl Replay {
     /// A replay that begins with nothing.
     #[must_use]
-    pub fn new(issuer: Arc<str>, registry: Arc<ClientRegistry>, now: u32) -> Self {
+    pub fn new(issuer: Arc<str>, registries: Registries, now: u32) -> Self {
         let state = ShardState::new(issuer);
-        Self { state, registry, terms: HashMap::new(), hasher: RandomState::new(), now }
+        let (terms, standings) = (HashMap::new(), HashMap::new());
+        Self { state, registries, terms, hasher: RandomState::new(), standings, now }
     }
 
     /// Applies the next event of this shard, about a token in `partition`.
@@ -163,7 +275,73 @@ impl Replay {
                 let (digest, issued_at, expires_at) = (*digest, *issued_at, *expires_at);
                 self.state.issue(&NewToken { digest, partition, issued_at, expires_at }, &made.terms, &made.in_force);
             }
+            TokenEvent::Person(event) => self.apply_to_person(event, partition)?,
         }
+        Ok(())
+    }
+
+    fn apply_to_person(&mut self, event: &PersonEvent<'_>, partition: Partition) -> Result<(), InvalidRecord> {
+        match event {
+            PersonEvent::CodeStored { grant_id, code } => {
+                let MadeTerms { terms, in_force } = self.terms_of(*grant_id, &code.terms)?;
+                if code.expires_at > self.now {
+                    self.state.store_pending(
+                        *grant_id,
+                        Pending::Code(PendingCode {
+                            digest: code.digest,
+                            terms,
+                            in_force,
+                            redirect_uri: code.redirect_uri.map(Box::from),
+                            code_challenge: code.code_challenge,
+                            nonce: code.nonce.map(Box::from),
+                            expires_at: code.expires_at,
+                        }),
+                    );
+                }
+            }
+            PersonEvent::DeviceStored { grant_id, device } => {
+                let MadeTerms { terms, in_force } = self.terms(&device.terms)?;
+                if device.expires_at > self.now {
+                    self.state.store_pending(
+                        *grant_id,
+                        Pending::Device(PendingDevice {
+                            digest: device.digest,
+                            terms,
+                            in_force,
+                            requested_at: device.requested_at,
+                            requested_from: device.requested_from,
+                            expires_at: device.expires_at,
+                            decision: device.decision,
+                        }),
+                    );
+                }
+            }
+            PersonEvent::GrantStored { grant_id, grant } => self.store_grant(*grant_id, grant, partition)?,
+            PersonEvent::GrantEnded { grant_id } => {
+                self.state.end_grant(*grant_id, RECOVERED_SEQUENCE);
+                // Tokens of it may have been read of which the grant was not.
+                if let Some(standing) = self.standings.get(grant_id) {
+                    standing.end(RECOVERED_SEQUENCE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn store_grant(&mut self, id: GrantId, view: &GrantView<'_>, partition: Partition) -> Result<(), InvalidRecord> {
+        let MadeTerms { terms, in_force } = self.terms_of(id, &view.terms)?;
+        let access = view.access.as_ref().map(AccessView::parse).transpose()?;
+        let grant = PersonGrant {
+            terms,
+            in_force,
+            created_at: view.created_at,
+            redeemed: view.redeemed,
+            refresh: view.refresh,
+            access_expires_at: view.access_expires_at,
+        };
+        // What has expired is stored too: it takes the place of a code that must not be redeemed again.
+        let access = access.filter(|access| access.expires_at > self.now);
+        self.state.store_grant(id, grant, access.as_ref(), partition);
         Ok(())
     }
 
@@ -177,7 +355,7 @@ impl Replay {
         section: &TokenSectionView<'_>,
         is_own: impl Fn(Partition) -> bool,
     ) -> Result<(), InvalidRecord> {
-        let terms: Vec<_> = section.terms().collect();
+        let terms = section.terms();
         let now = self.now;
         let is_wanted = |token: &NewToken| token.expires_at > now && is_own(token.partition);
         let wanted = section.tokens().filter(|(token, ..)| is_wanted(token));
@@ -213,25 +391,51 @@ impl Replay {
 
     /// The state after the last event.
     #[must_use]
-    pub fn finish(self) -> ShardState {
+    pub fn finish(mut self) -> ShardState {
+        // What went before anybody counted it is nobody's loss.
+        self.state.take_gone();
         self.state
     }
 
     fn terms(&mut self, view: &TermsView<'_>) -> Result<MadeTerms, InvalidRecord> {
+        if view.person.is_some() {
+            return self.person_terms(view);
+        }
         let key = self.hasher.hash_one(view);
         if let Some(made) = self.terms.get(&key).filter(|made| view.describes(&made.terms)) {
             return Ok(made.clone());
         }
         let terms = Arc::new(view.parse()?);
-        let in_force = self.registry.generation(&terms.client_id);
+        let in_force = InForce { client: self.registries.clients.generation(&terms.client_id), standing: None };
         let made = MadeTerms { terms, in_force };
         self.terms.insert(key, made.clone());
         Ok(made)
+    }
+
+    /// The terms of a person's grant, which name that very grant.
+    fn terms_of(&mut self, id: GrantId, view: &TermsView<'_>) -> Result<MadeTerms, InvalidRecord> {
+        match &view.person {
+            Some(person) if person.grant_id == id => self.terms(view),
+            _ => Err(InvalidRecord("person")),
+        }
+    }
+
+    fn person_terms(&mut self, view: &TermsView<'_>) -> Result<MadeTerms, InvalidRecord> {
+        let terms = view.parse()?;
+        let users = &self.registries.users;
+        let standing = terms.person.as_ref().map(|person| {
+            let made = || Arc::new(Standing::new(users.generation(&person.subject), person.subject_generation));
+            Arc::clone(self.standings.entry(person.grant_id).or_insert_with(made))
+        });
+        let in_force = InForce { client: self.registries.clients.generation(&terms.client_id), standing };
+        Ok(MadeTerms { terms: Arc::new(terms), in_force })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sdd::Guard;
+
     use super::*;
     use crate::token::event::{
         KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked,
@@ -251,7 +455,7 @@ mod tests {
     fn state_with(tokens: u32, expires_at: u32) -> ShardState {
         let mut state = ShardState::new(Arc::from("https://as.example"));
         for number in 0..tokens {
-            state.issue(&new_token(number, expires_at), &terms("read"), &Arc::default());
+            state.issue(&new_token(number, expires_at), &terms("read"), &InForce::default());
         }
         state
     }
@@ -259,7 +463,7 @@ mod tests {
     #[test]
     fn expired_tokens_leave_in_bounded_steps_and_take_their_grant_with_them() {
         let mut state = state_with(5000, 100);
-        state.issue(&new_token(9999, 1000), &terms("write"), &Arc::default());
+        state.issue(&new_token(9999, 1000), &terms("write"), &InForce::default());
         assert!(!state.expire(100), "the bucket is not wholly past");
         let mut steps = 0;
         while state.expire(200) {
@@ -268,8 +472,9 @@ mod tests {
         assert!(steps >= 10, "{steps} steps");
         assert_eq!((state.tokens(), state.expired()), (1, 5000));
         assert!(state.find(digest(1)).is_none());
-        assert!(state.reader().find(digest(1)).unwrap().is_none());
-        assert_eq!(state.reader().find(digest(9999)).unwrap().unwrap().grant.terms().scope.as_str(), "write");
+        let guard = Guard::new();
+        assert!(state.reader().find(digest(1), &guard).unwrap().is_none());
+        assert_eq!(state.reader().find(digest(9999), &guard).unwrap().unwrap().grant.terms().scope.as_str(), "write");
     }
 
     #[test]
@@ -277,15 +482,14 @@ mod tests {
         let mut state = state_with(1, 100);
         state.revoke(digest(0), 7);
         state.revoke(digest(0), 8);
-        state.issue(&new_token(0, 100), &terms("read"), &Arc::default());
-        assert_eq!(state.reader().find(digest(0)).unwrap().unwrap().revoked, 7);
+        state.issue(&new_token(0, 100), &terms("read"), &InForce::default());
+        assert_eq!(state.reader().find(digest(0), &Guard::new()).unwrap().unwrap().revoked, 7);
         assert!(state.find(digest(0)).unwrap().is_revoked);
     }
 
     #[test]
     fn replaying_twice_is_replaying_once() {
-        let registry = Arc::new(ClientRegistry::default());
-        let mut replay = Replay::new(Arc::from("i"), registry, 50);
+        let mut replay = Replay::new(Arc::from("i"), Registries::default(), 50);
         let issued = [(0, 100), (1, 100), (2, 50)]
             .map(|(number, expires_at)| encode_issued(digest(number), 1, expires_at, &terms("read")).unwrap());
         let revoked = encode_revoked(digest(1), 100).unwrap();
@@ -299,7 +503,8 @@ mod tests {
         }
         let state = replay.finish();
         assert_eq!(state.tokens(), 2, "the one that had expired is left out");
-        let revoked = |number| state.reader().find(digest(number)).unwrap().map(|found| found.revoked);
+        let guard = Guard::new();
+        let revoked = |number| state.reader().find(digest(number), &guard).unwrap().map(|found| found.revoked);
         assert_eq!([revoked(0), revoked(1), revoked(2)], [Some(0), Some(RECOVERED_SEQUENCE), None]);
     }
 }

@@ -5,6 +5,8 @@ use serde::Serialize;
 use crate::clock::UnixTime;
 use crate::token::digest::TokenDigest;
 use crate::token::event::{TermsView, TokenEvent, UnreadableRecord, read};
+use crate::token::person::DeviceDecision;
+use crate::token::person_event::PersonEvent;
 
 /// What a record of this room says. It holds the digest of a token, and nothing that a token could be made of: not the routing
 /// id either, which is a part of the token's text.
@@ -35,6 +37,35 @@ pub enum TokenSummary<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         expires_at: Option<u32>,
     },
+    /// A code waits to be redeemed, or a device for a person.
+    Waits {
+        /// What it will grant.
+        #[serde(flatten)]
+        terms: TermsView<'a>,
+        /// When it expires, in seconds since the epoch.
+        expires_at: u32,
+        /// What the person has said to a device.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        decision: Option<&'static str>,
+    },
+    /// A person's grant was made or refreshed.
+    Granted {
+        /// What was granted, and by whom.
+        #[serde(flatten)]
+        terms: TermsView<'a>,
+        /// When it was made, in seconds since the epoch.
+        created_at: u32,
+        /// Which of its refresh tokens is good now; absent where it has none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refresh_generation: Option<u32>,
+        /// When the last of its access tokens expires, in seconds since the epoch.
+        access_expires_at: u32,
+        /// The access token that was issued with the change: 32 hexadecimal digits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        access_digest: Option<String>,
+    },
+    /// A person's grant was ended.
+    Ended {},
 }
 
 impl<'a> TokenSummary<'a> {
@@ -48,9 +79,36 @@ impl<'a> TokenSummary<'a> {
     }
 }
 
+impl<'a> From<PersonEvent<'a>> for TokenSummary<'a> {
+    fn from(event: PersonEvent<'a>) -> Self {
+        match event {
+            PersonEvent::CodeStored { code, .. } => {
+                Self::Waits { terms: code.terms, expires_at: code.expires_at, decision: None }
+            }
+            PersonEvent::DeviceStored { device, .. } => {
+                let decision = Some(match device.decision {
+                    DeviceDecision::Awaited => "awaited",
+                    DeviceDecision::Approved => "approved",
+                    DeviceDecision::Denied => "denied",
+                });
+                Self::Waits { terms: device.terms, expires_at: device.expires_at, decision }
+            }
+            PersonEvent::GrantStored { grant, .. } => Self::Granted {
+                terms: grant.terms,
+                created_at: grant.created_at,
+                refresh_generation: grant.refresh.map(|refresh| refresh.generation),
+                access_expires_at: grant.access_expires_at,
+                access_digest: grant.access.map(|access| hexadecimal(access.digest)),
+            },
+            PersonEvent::GrantEnded { .. } => Self::Ended {},
+        }
+    }
+}
+
 impl<'a> From<TokenEvent<'a>> for TokenSummary<'a> {
     fn from(event: TokenEvent<'a>) -> Self {
         match event {
+            TokenEvent::Person(event) => event.into(),
             TokenEvent::Revoked { digest, expires_at } => Self::Revoked { digest: hexadecimal(digest), expires_at },
             TokenEvent::Issued { digest, issued_at, expires_at, terms } => Self::Issued {
                 digest: hexadecimal(digest),

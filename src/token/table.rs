@@ -3,7 +3,7 @@
 //! ```text
 //! digest  ┌─ 13 bits: which small table ─┬─ 19 bits: where its probe begins ─┬─ 96 bits ─┐
 //!
-//! TokenTable   [ArcSwap; 8192] ──▶ SmallTable [Box; n] ──▶ Block [Slot; 64]
+//! TokenTable   [AtomicShared; 8192] ──▶ SmallTable [Box; n] ──▶ Block [Slot; 64]
 //! ```
 //!
 //! Each small table is open addressing with linear probing. It grows alone: its tokens are copied into a new one of an
@@ -13,32 +13,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use arc_swap::{ArcSwap, Guard};
+use sdd::{AtomicShared, Guard, Shared, Tag};
 use smallvec::SmallVec;
 
 use crate::token::digest::TokenDigest;
-use crate::token::grant::{GrantDirectory, GrantGuard};
+use crate::token::grant::{Grant, GrantDirectory};
 use crate::token::slot::{Occupant, Slot, SlotData};
 
 /// The writer's side of the table.
 pub(super) struct TokenTable {
-    tables: Arc<[ArcSwap<SmallTable>]>,
+    tables: Arc<[TableCell]>,
     usage: Box<[Usage]>,
     /// What every small table is until it has its first token.
-    empty: Arc<SmallTable>,
+    empty: Shared<SmallTable>,
     tokens: usize,
 }
 
 /// The readers' side of the table. Clones share it.
 #[derive(Clone)]
 pub struct TokenReader {
-    tables: Arc<[ArcSwap<SmallTable>]>,
+    tables: Arc<[TableCell]>,
     grants: Arc<GrantDirectory>,
 }
 
 /// A token as a reader found it. It may have expired or be revoked.
-pub struct FoundToken {
+#[derive(Clone, Copy)]
+pub struct FoundToken<'g> {
     /// When it was issued, in seconds since the epoch.
     pub issued_at: u32,
     /// When it expires, in seconds since the epoch.
@@ -46,7 +48,7 @@ pub struct FoundToken {
     /// The shard's sequence of its revocation; 0 if it is not revoked.
     pub revoked: u64,
     /// What it was granted.
-    pub grant: GrantGuard,
+    pub grant: &'g Grant,
 }
 
 /// A reader gave up: the writer was put off its core in the middle of a write, many times over.
@@ -55,26 +57,38 @@ pub struct FoundToken {
 pub struct Contended;
 
 /// The place of a token that will be looked up: see [`TokenReader::place`].
-pub struct TokenPlace {
-    table: Guard<Arc<SmallTable>>,
+#[derive(Clone, Copy)]
+pub struct TokenPlace<'g> {
+    table: &'g SmallTable,
     home: Home,
+    words: [u64; 2],
 }
 
-impl TokenPlace {
-    /// Looks at where the token should be, without a use for what is there.
+impl TokenPlace<'_> {
+    /// Looks at what leads to the slots, without a use for it: whoever looks next finds it near.
     #[must_use]
-    pub fn touch(&self) -> u64 {
-        self.table.probe(self.home).next().map_or(0, Slot::touch)
+    pub fn touch_table(&self) -> usize {
+        self.table.blocks.first().map_or(0, |block| block.as_ptr().addr()) ^ self.table.blocks.len()
+    }
+
+    /// Looks at the slots where the token should be, likewise.
+    #[must_use]
+    pub fn touch_slots(&self) -> u64 {
+        self.table.near(self.home).iter().fold(0, |seen, slot| seen ^ slot.touch())
     }
 }
 
+/// Most tokens are among the first slots that a probe looks at, which are on up to three lines of the cache.
+const NEAR_SLOTS: usize = 4;
+
 impl TokenReader {
-    /// Where a token should be. As long as it lives it takes one of the few places that `arc-swap` has for readers of one
-    /// thread.
+    /// Where a token should be.
     #[must_use]
-    pub fn place(&self, digest: TokenDigest) -> Option<TokenPlace> {
-        let home = Home::of(digest.words());
-        Some(TokenPlace { table: self.tables.get(home.table)?.load(), home })
+    pub fn place<'g>(&self, digest: TokenDigest, guard: &'g Guard) -> Option<TokenPlace<'g>> {
+        let words = digest.words();
+        let home = Home::of(words);
+        let table = self.tables.get(home.table)?.load(guard)?;
+        Some(TokenPlace { table, home, words })
     }
 
     /// Looks a token up. Takes no lock and waits for nobody, but for a writer between two stores.
@@ -82,16 +96,31 @@ impl TokenReader {
     /// # Errors
     ///
     /// [`Contended`] after a bounded number of attempts.
-    pub fn find(&self, digest: TokenDigest) -> Result<Option<FoundToken>, Contended> {
-        let words = digest.words();
-        let home = Home::of(words);
-        let Some(table) = self.tables.get(home.table) else { return Ok(None) };
+    pub fn find<'g>(&self, digest: TokenDigest, guard: &'g Guard) -> Result<Option<FoundToken<'g>>, Contended> {
+        self.place(digest, guard).map_or(Ok(None), |place| self.find_at(place, guard))
+    }
+
+    /// Looks a token up at its place, as [`Self::find`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Contended`] after a bounded number of attempts.
+    pub fn find_at<'g>(
+        &self,
+        mut place: TokenPlace<'g>,
+        guard: &'g Guard,
+    ) -> Result<Option<FoundToken<'g>>, Contended> {
         for _ in 0..LOOKUPS_MAX {
-            match self.probe(&table.load(), home, words)? {
+            match self.probe(place, guard)? {
                 Probe::Absent => return Ok(None),
                 Probe::Found(found) => return Ok(Some(found)),
                 Probe::Changed => {}
             }
+            // What changed may have been moved to another table before.
+            let Some(table) = self.tables.get(place.home.table).and_then(|cell| cell.load(guard)) else {
+                return Ok(None);
+            };
+            place.table = table;
         }
         Err(Contended)
     }
@@ -105,7 +134,7 @@ impl TokenReader {
     ) -> Result<(), Contended> {
         let Some(table) = self.tables.get(table) else { return Ok(()) };
         // If it is replaced meanwhile, it still has all that was there when the walk came by.
-        let table = table.load_full();
+        let Some(table) = table.share() else { return Ok(()) };
         table.blocks.iter().flat_map(|block| block.iter()).try_for_each(|slot| self.walk_slot(slot, visit))
     }
 
@@ -120,49 +149,49 @@ impl TokenReader {
     }
 
     /// A grant, if a token still hangs on it.
-    pub(super) fn grant(&self, id: u64) -> Option<GrantGuard> {
-        self.grants.find(id)
+    pub(super) fn grant<'g>(&self, id: u64, guard: &'g Guard) -> Option<&'g Grant> {
+        self.grants.find(id, guard)
     }
 
-    fn probe(&self, table: &SmallTable, home: Home, words: [u64; 2]) -> Result<Probe, Contended> {
-        for slot in table.probe(home) {
-            let (occupant, version) = slot.read().map_err(|_| Contended)?;
-            match occupant {
-                Occupant::Empty => return Ok(Probe::Absent),
-                Occupant::Token(data) if data.digest == words => {
-                    // Only if the slot still holds what led us to the grant do the two belong together.
-                    let grant = self.grants.find(data.grant_id);
-                    return match grant.filter(|_| slot.is_unchanged(version)) {
-                        Some(grant) => Ok(Probe::Found(FoundToken::new(data, grant))),
-                        None => Ok(Probe::Changed),
-                    };
-                }
-                Occupant::Token(_) | Occupant::Removed => {}
+    /// Whether both read the same shard's tokens.
+    pub fn is_of_the_same_table(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.tables, &other.tables)
+    }
+
+    fn probe<'g>(&self, place: TokenPlace<'g>, guard: &'g Guard) -> Result<Probe<'g>, Contended> {
+        let look = |slot: &Slot| match slot.read() {
+            Ok((Occupant::Empty, _)) => Some(Ok(Probe::Absent)),
+            Ok((Occupant::Token(data), version)) if data.digest == place.words => {
+                // Only if the slot still holds what led us to the grant do the two belong together.
+                let grant = self.grants.find(data.grant_id, guard).filter(|_| slot.is_unchanged(version));
+                Some(Ok(grant.map_or(Probe::Changed, |grant| Probe::Found(FoundToken::new(data, grant)))))
             }
-        }
-        Ok(Probe::Absent)
+            Ok((Occupant::Token(_) | Occupant::Removed, _)) => None,
+            Err(_) => Some(Err(Contended)),
+        };
+        place.table.probe(place.home).find_map(look).unwrap_or(Ok(Probe::Absent))
     }
 }
 
 /// Lookups before a reader gives up because the token's slot changes under it.
 const LOOKUPS_MAX: usize = 8;
 
-enum Probe {
+enum Probe<'g> {
     Absent,
-    Found(FoundToken),
+    Found(FoundToken<'g>),
     Changed,
 }
 
-impl FoundToken {
-    fn new(data: SlotData, grant: GrantGuard) -> Self {
+impl<'g> FoundToken<'g> {
+    fn new(data: SlotData, grant: &'g Grant) -> Self {
         Self { issued_at: data.issued_at, expires_at: data.expires_at, revoked: data.revoked, grant }
     }
 }
 
 impl TokenTable {
     pub(super) fn new() -> Self {
-        let empty = Arc::new(SmallTable::with_blocks(0));
-        let tables = (0..TABLES).map(|_| ArcSwap::new(Arc::clone(&empty))).collect();
+        let empty = Shared::new(SmallTable::with_blocks(0));
+        let tables = (0..TABLES).map(|_| TableCell(AtomicShared::from(empty.clone()))).collect();
         Self { tables, usage: vec![Usage::default(); TABLES].into_boxed_slice(), empty, tokens: 0 }
     }
 
@@ -178,7 +207,8 @@ impl TokenTable {
     /// What it holds of a token.
     pub(super) fn find(&self, digest: TokenDigest) -> Option<SlotData> {
         let words = digest.words();
-        let table = self.tables.get(Home::of(words).table)?.load();
+        let guard = Guard::new();
+        let table = self.tables.get(Home::of(words).table)?.load(&guard)?;
         match table.locate(words) {
             Place::Of(_, data) => Some(data),
             Place::Free { .. } | Place::Nowhere => None,
@@ -191,15 +221,16 @@ impl TokenTable {
         let (Some(cell), Some(usage)) = (self.tables.get(home.table), self.usage.get_mut(home.table)) else {
             return false;
         };
-        let mut table = cell.load_full();
+        let guard = Guard::new();
+        let Some(table) = cell.load(&guard) else { return false };
         let mut place = table.locate(data.digest);
         if matches!(place, Place::Of(..)) {
             return false;
         }
         if usage.used + 1 > table.used_max() && !matches!(place, Place::Free { was_removed: true, .. }) {
-            table = Arc::new(table.copied_into(blocks_for(usage.tokens + 1)));
-            cell.store(Arc::clone(&table));
+            cell.store(Shared::new(table.copied_into(blocks_for(usage.tokens + 1))));
             usage.used = usage.tokens;
+            let Some(table) = cell.load(&guard) else { return false };
             place = table.locate(data.digest);
         }
         let Place::Free { slot, was_removed } = place else { return false };
@@ -216,9 +247,10 @@ impl TokenTable {
         homes.for_each(|home| *more.entry(Home::unpacked(home).table).or_default() += 1);
         for (table, more) in more {
             let (Some(cell), Some(usage)) = (self.tables.get(table), self.usage.get_mut(table)) else { continue };
-            let table = cell.load_full();
+            let guard = Guard::new();
+            let Some(table) = cell.load(&guard) else { continue };
             if usage.used + more > table.used_max() {
-                cell.store(Arc::new(table.copied_into(blocks_for(usage.tokens + more))));
+                cell.store(Shared::new(table.copied_into(blocks_for(usage.tokens + more))));
                 usage.used = usage.tokens;
             }
         }
@@ -228,8 +260,8 @@ impl TokenTable {
     pub(super) fn revoke(&mut self, digest: TokenDigest, sequence: u64) -> bool {
         let words = digest.words();
         let Some(cell) = self.tables.get(Home::of(words).table) else { return false };
-        let table = cell.load();
-        let Place::Of(slot, data) = table.locate(words) else { return false };
+        let guard = Guard::new();
+        let Some(Place::Of(slot, data)) = cell.load(&guard).map(|table| table.locate(words)) else { return false };
         if data.revoked == 0 {
             slot.write(SlotData { revoked: sequence, ..data });
         }
@@ -241,7 +273,8 @@ impl TokenTable {
     pub(super) fn remove_expired(&mut self, home: u32, now: u32, mut on_removed: impl FnMut(u64)) -> usize {
         let home = Home::unpacked(home);
         let (Some(cell), Some(usage)) = (self.tables.get(home.table), self.usage.get_mut(home.table)) else { return 0 };
-        let table = cell.load_full();
+        let guard = Guard::new();
+        let Some(table) = cell.load(&guard) else { return 0 };
         let mut removed = 0;
         let mut slots = table.probe(home).peekable();
         while let Some(slot) = slots.next() {
@@ -262,17 +295,17 @@ impl TokenTable {
             on_removed(data.grant_id);
         }
         self.tokens -= removed;
-        Self::shrink(cell, usage, &table, &self.empty);
+        Self::shrink(cell, usage, table, &self.empty);
         removed
     }
 
     /// Gives memory back once half of it would do.
-    fn shrink(cell: &ArcSwap<SmallTable>, usage: &mut Usage, table: &SmallTable, empty: &Arc<SmallTable>) {
+    fn shrink(cell: &TableCell, usage: &mut Usage, table: &SmallTable, empty: &Shared<SmallTable>) {
         if usage.tokens == 0 {
-            cell.store(Arc::clone(empty));
+            cell.store(empty.clone());
             usage.used = 0;
         } else if blocks_for(usage.tokens) * 2 <= table.blocks.len() {
-            cell.store(Arc::new(table.copied_into(blocks_for(usage.tokens))));
+            cell.store(Shared::new(table.copied_into(blocks_for(usage.tokens))));
             usage.used = usage.tokens;
         }
     }
@@ -315,6 +348,24 @@ struct Usage {
     used: usize,
 }
 
+/// Where readers find a small table. What a growth took out of it is freed once no guard is left that may have seen it.
+struct TableCell(AtomicShared<SmallTable>);
+
+impl TableCell {
+    fn load<'g>(&self, guard: &'g Guard) -> Option<&'g SmallTable> {
+        self.0.load(Ordering::Acquire, guard).as_ref()
+    }
+
+    /// For who looks at it for longer than a guard should live.
+    fn share(&self) -> Option<Shared<SmallTable>> {
+        self.0.get_shared(Ordering::Acquire, &Guard::new())
+    }
+
+    fn store(&self, table: Shared<SmallTable>) {
+        self.0.swap((Some(table), Tag::None), Ordering::AcqRel);
+    }
+}
+
 type Block = [Slot; SLOTS_PER_BLOCK];
 
 struct SmallTable {
@@ -349,12 +400,23 @@ impl SmallTable {
 
     /// Every slot once, from where the probe begins.
     fn probe(&self, home: Home) -> impl Iterator<Item = &Slot> {
-        let start = (home.start * self.capacity() as u64) >> START_BITS;
-        let start = usize::try_from(start).unwrap_or_default();
-        let (first, second) = (start..self.capacity(), 0..start);
-        first
-            .chain(second)
-            .filter_map(|position| self.blocks.get(position / SLOTS_PER_BLOCK)?.get(position % SLOTS_PER_BLOCK))
+        let (block, place) = self.start_of(home);
+        let (before, from) = self.blocks.get(block).map_or((&[][..], &[][..]), |block| block.split_at(place));
+        let others = self.blocks.iter().skip(block + 1).chain(self.blocks.iter().take(block));
+        from.iter().chain(others.flat_map(|block| block.iter())).chain(before)
+    }
+
+    /// The first slots that a probe looks at, as far as they are in one block.
+    fn near(&self, home: Home) -> &[Slot] {
+        let (block, place) = self.start_of(home);
+        let slots = self.blocks.get(block).and_then(|block| block.get(place..));
+        slots.map_or(&[], |slots| slots.get(..NEAR_SLOTS).unwrap_or(slots))
+    }
+
+    /// In which block a probe begins, and where in it.
+    fn start_of(&self, home: Home) -> (usize, usize) {
+        let start = usize::try_from((home.start * self.capacity() as u64) >> START_BITS).unwrap_or_default();
+        (start / SLOTS_PER_BLOCK, start % SLOTS_PER_BLOCK)
     }
 
     fn locate(&self, words: [u64; 2]) -> Place<'_> {
@@ -460,7 +522,8 @@ mod tests {
                 prop_assert_eq!(table.len(), model.len());
             }
             for number in 0..600 {
-                let found = reader.find(crowded(number)).unwrap();
+                let guard = Guard::new();
+                let found = reader.find(crowded(number), &guard).unwrap();
                 let found = found.map(|found| (found.expires_at, found.grant.id(), found.revoked));
                 prop_assert_eq!(found, model.get(&number).copied());
             }
@@ -480,10 +543,11 @@ mod tests {
         };
         assert!((0..100).all(|number| table.insert(data(number))));
         table.reserve((100..700).map(|number| Home::packed(crowded(number).words())));
-        let tables = |table: &TokenTable| table.tables.iter().map(ArcSwap::load_full).collect::<Vec<_>>();
+        let tables = |table: &TokenTable| table.tables.iter().map(TableCell::share).collect::<Vec<_>>();
         let before = tables(&table);
         (100..700).for_each(|number| assert!(table.insert(data(number))));
-        assert!(before.iter().zip(&tables(&table)).all(|(before, after)| Arc::ptr_eq(before, after)));
+        let address = |table: &Option<Shared<SmallTable>>| table.as_ref().map(Shared::as_ptr);
+        assert!(before.iter().zip(&tables(&table)).all(|(before, after)| address(before) == address(after)));
         assert!((0..700).all(|number| table.find(crowded(number)).is_some()));
     }
 
@@ -494,7 +558,8 @@ mod tests {
             let digest = crowded(number).words();
             table.insert(SlotData { digest, grant_id: 1, issued_at: 0, expires_at: 10, revoked: 0, partition: 0 });
         }
-        let blocks = |table: &TokenTable| table.tables.iter().map(|cell| cell.load().blocks.len()).sum::<usize>();
+        let blocks =
+            |table: &TokenTable| table.tables.iter().map(|cell| cell.share().unwrap().blocks.len()).sum::<usize>();
         assert!(blocks(&table) >= 600 / SLOTS_PER_BLOCK);
         for number in 0..600 {
             table.remove_expired(Home::packed(crowded(number).words()), 10, |_| ());

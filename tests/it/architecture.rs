@@ -9,15 +9,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("oauth", &[]),
     ("telemetry", &[]),
     ("config", &[]),
-    ("command", &["clock", "config", "journal", "client", "token", "signing", "postgres"]),
+    ("command", &["clock", "config", "journal", "client", "user", "token", "signing", "postgres"]),
     ("journal", &["clock"]),
-    ("client", &["clock", "oauth", "journal"]),
-    ("token", &["clock", "oauth", "client"]),
-    ("signing", &["clock", "oauth"]),
-    ("postgres", &["clock", "oauth", "client", "token", "journal"]),
-    ("grant", &["clock", "oauth", "client", "token", "signing"]),
-    ("shard", &["clock", "oauth", "client", "token", "grant", "journal"]),
-    ("endpoint", &["clock", "oauth", "client", "token", "signing", "grant", "shard"]),
+    ("password", &["clock", "journal"]),
+    ("client", &["clock", "oauth", "journal", "password"]),
+    ("user", &["clock", "oauth", "client", "journal", "password"]),
+    ("token", &["clock", "oauth", "client", "user", "signing"]),
+    ("signing", &["clock", "oauth", "journal"]),
+    ("postgres", &["clock", "oauth", "password", "client", "user", "token", "signing", "journal"]),
+    ("grant", &["clock", "oauth", "client", "user", "token", "signing"]),
+    ("shard", &["clock", "oauth", "client", "user", "token", "signing", "grant", "journal"]),
+    ("endpoint", &["clock", "oauth", "client", "user", "token", "signing", "grant", "shard", "password"]),
 ];
 
 /// The composition root, the command line, the properties of parsers and the steps for benches: they may import any room.
@@ -33,12 +35,12 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("actix_http", &["endpoint"]),
     ("use actix_server", &["endpoint/server.rs"]),
     ("actix_service", &["endpoint"]),
-    ("actix", &["shard", "client", "server", "endpoint/service.rs"]),
+    ("actix", &["shard", "client", "user", "signing", "server", "endpoint/service.rs"]),
     ("hyper", &["command", "config/value.rs"]),
     ("hyper_util", &["command"]),
     ("clap", &["config"]),
     ("toml", &["config"]),
-    ("rkyv", &["client", "token", "shard", "journal", "fuzzing"]),
+    ("rkyv", &["client", "user", "signing", "token", "shard", "journal", "fuzzing"]),
     ("prometheus_client", &["telemetry", "server/metrics.rs"]),
     ("tracing_subscriber", &["telemetry", "config/setting.rs"]),
     ("std::env", &["config"]),
@@ -71,6 +73,12 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("std::fs::set_permissions", &["journal/disk.rs"]),
     ("do_send", &[]),
     ("sqlx", &["postgres"]),
+    ("argon2", &["password"]),
+    ("bcrypt", &["password"]),
+    ("phc", &["password"]),
+    ("jsonwebtoken", &["signing"]),
+    // `ring` has a module of that name.
+    ("rsa::RsaPrivateKey", &["signing/private_key.rs"]),
 ];
 
 /// A file of `src/`: its path from there, its room, and its code without comments and without unit tests, which end a file.

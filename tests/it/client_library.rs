@@ -4,14 +4,17 @@ use std::fmt;
 
 use oauth2::basic::{BasicClient, BasicErrorResponseType};
 use oauth2::{
-    AccessToken, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
-    IntrospectionUrl, RequestTokenError, RevocationErrorResponseType, RevocationUrl, Scope, StandardRevocableToken,
-    TokenIntrospectionResponse as _, TokenResponse as _, TokenUrl,
+    AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
+    HttpRequest, HttpResponse, IntrospectionUrl, PkceCodeChallenge, RedirectUrl, RequestTokenError,
+    RevocationErrorResponseType, RevocationUrl, Scope, StandardRevocableToken, TokenIntrospectionResponse as _,
+    TokenResponse as _, TokenUrl,
 };
 use serde_json::json;
 
+use crate::browser::{destination, query};
 use crate::harness::{START_SECONDS, TestServer};
 use crate::http::Credentials;
+use crate::person::{self, CALLBACK, SUBJECT};
 
 type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointSet, EndpointSet, EndpointSet>;
 
@@ -88,6 +91,42 @@ async fn a_token_lives_and_dies_with_basic_authentication() {
 #[tokio::test]
 async fn a_token_lives_and_dies_with_the_secret_in_the_body() {
     live_through_a_token(AuthType::RequestBody).await;
+}
+
+#[tokio::test]
+async fn a_grant_of_a_person_lives_is_refreshed_and_dies() {
+    let server = person::start();
+    let credentials = person::register(&server, "app", &json!({}));
+    let client = client(&server, &credentials, AuthType::BasicAuth)
+        .set_auth_uri(AuthUrl::new(format!("{}/oauth2/authorize", server.issuer)).unwrap())
+        .set_redirect_uri(RedirectUrl::new(CALLBACK.to_owned()).unwrap());
+
+    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+    let request = client.authorize_url(CsrfToken::new_random).set_pkce_challenge(challenge);
+    let (url, state) = request.add_scope(Scope::new("read".to_owned())).url();
+    let mut browser = person::log_in(&server, "app");
+    let mut returned = query(&destination(&browser.get(&server, url.as_str())));
+    assert_eq!((returned.get("state"), returned.get("iss")), (Some(state.secret()), Some(&server.issuer)));
+
+    let code = AuthorizationCode::new(returned.remove("code").unwrap());
+    let redemption = client.exchange_code(code).set_pkce_verifier(verifier);
+    let first = redemption.request_async(&send).await.unwrap();
+    assert_eq!(first.scopes().unwrap(), &[Scope::new("read".to_owned())]);
+    let seen = client.introspect(first.access_token()).request_async(&send).await.unwrap();
+    assert_eq!((seen.active(), seen.sub()), (true, Some(SUBJECT)));
+
+    let spent = first.refresh_token().unwrap();
+    let second = client.exchange_refresh_token(spent).request_async(&send).await.unwrap();
+    let refresh_token = second.refresh_token().unwrap();
+    assert_ne!(refresh_token.secret(), spent.secret());
+    assert!(client.introspect(second.access_token()).request_async(&send).await.unwrap().active());
+
+    let revocable = StandardRevocableToken::RefreshToken(refresh_token.clone());
+    client.revoke_token(revocable).unwrap().request_async(&send).await.unwrap();
+    assert!(!client.introspect(second.access_token()).request_async(&send).await.unwrap().active());
+    let refused = client.exchange_refresh_token(refresh_token).request_async(&send).await;
+    let Err(RequestTokenError::ServerResponse(error)) = refused else { panic!() };
+    assert_eq!(error.error(), &BasicErrorResponseType::InvalidGrant);
 }
 
 #[tokio::test]

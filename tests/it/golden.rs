@@ -4,24 +4,38 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rkyv::util::AlignedVec;
+use sdd::Guard;
 use serde_json::json;
 use tessera::client::Credential;
-use tessera::client::event as client_event;
+use tessera::client::event::{self as client_event, ClientRow, RegistrationRow};
 use tessera::client::id::ClientId;
-use tessera::client::registry::ClientRegistry;
+use tessera::client::registry::{ClientRegistry, Generation};
 use tessera::client::secret::SecretDigest;
 use tessera::clock::{Clock, ManualTime, UnixTime};
 use tessera::journal::{self, JournalKeys, Options, RealDisk};
+use tessera::oauth::algorithm::SigningAlgorithm;
 use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
+use tessera::oauth::subject::Subject;
+use tessera::password::hash::PasswordHash;
 use tessera::signing::derivation::DerivedKeys;
+use tessera::signing::event::{KeyEvent, KeySummary, StoredKey};
 use tessera::token::access_token::Partition;
 use tessera::token::digest::TokenDigest;
 use tessera::token::event::{self as token_event, TermsView, TokenEvent};
 use tessera::token::grant::GrantTerms;
+use tessera::token::grant_id::GrantId;
+use tessera::token::person::{DeviceDecision, InForce, Pending, PersonTerms, RefreshState};
+use tessera::token::person_event::{self, AccessIssued};
 use tessera::token::section::{TokenSectionView, TokenWalk, partitions_of};
-use tessera::token::state::{NewToken, Replay, ShardState};
+use tessera::token::state::{NewToken, Registries, Replay, ShardState};
 use tessera::token::summary::TokenSummary;
+use tessera::user::User;
+use tessera::user::consent::Consent;
+use tessera::user::event::{UserEvent, UserSummary};
+use tessera::user::name::UserName;
+use tessera::user::profile::{Profile, ProfileDocument};
+use tessera::user::session::{Session, SessionDigest};
 
 use crate::harness::{START_SECONDS, TestServer};
 use crate::http::Request;
@@ -46,6 +60,7 @@ fn terms() -> GrantTerms {
         client_generation: 3,
         scope: Scope::parse("read write").unwrap(),
         audience: Audience::parse(AUDIENCE).unwrap(),
+        person: None,
     }
 }
 
@@ -57,6 +72,7 @@ fn token_issued_schema_1() {
         client_generation: 3,
         scope: "read write",
         audience: AUDIENCE.to_vec(),
+        person: None,
     };
     let expected =
         TokenEvent::Issued { digest: DIGEST, issued_at: 1_800_000_000, expires_at: 1_800_003_600, terms: terms_view };
@@ -88,11 +104,165 @@ fn client_stored_schema_1() {
     let client = registry.find("https://app.example/").unwrap();
     assert_eq!((client.generation, client.in_force.value()), (3, 3));
     assert_eq!(client.created_at, UnixTime::from_seconds(START_SECONDS));
-    let Credential::Generated(digest) = client.credential else { panic!("{client:?}") };
+    let Credential::Generated(digest) = &client.credential else { panic!("{client:?}") };
     let secret = std::fs::read_to_string(file("client-stored-1.secret")).unwrap();
-    assert_eq!(digest, SecretDigest::of(&secret));
+    assert_eq!(*digest, SecretDigest::of(&secret));
     let document = serde_json::to_value(client.metadata.to_document()).unwrap();
     assert_eq!(document, client_metadata());
+}
+
+#[test]
+fn client_imported_schema_1() {
+    let registry = ClientRegistry::default();
+    let payload = golden("client-imported-1.bin");
+    assert!(client_event::replay(&registry, 3, 1, &payload).unwrap());
+    let client = registry.find("https://app.example/").unwrap();
+    let Credential::Imported(imported) = &client.credential else { panic!("{client:?}") };
+    assert_eq!((imported.hash().as_str(), imported.proven().is_none()), (HASH, true));
+    assert_eq!(
+        *imported_client().to_entry().unwrap().payload,
+        *payload,
+        "what is written has changed: that needs a new kind"
+    );
+}
+
+/// Of "correct horse".
+const HASH: &str = "$2b$04$.q7HRqjabY2c352Ir0WJdeVmf0i1ngkBmBHD61YINN/0d6QHMe6bm";
+
+fn imported_client() -> ClientRow {
+    ClientRow {
+        client_id: "https://app.example/".to_owned(),
+        generation: 3,
+        registration: Some(RegistrationRow {
+            created_at: UnixTime::from_seconds(START_SECONDS),
+            secret_sha256: None,
+            secret_hash: Some(HASH.to_owned()),
+            metadata: "{\"client_name\":\"Das Tor\"}".to_owned(),
+        }),
+    }
+}
+
+/// Each kind of record about people, with its file and its summary.
+fn user_events() -> [(&'static str, UserEvent, serde_json::Value); 7] {
+    let subject = || Subject::parse("alice|1").unwrap();
+    let client_id = || ClientId::parse("https://app.example/").unwrap();
+    let at = UnixTime::from_seconds(START_SECONDS);
+    let profile = ProfileDocument {
+        name: Some("Ада Лавлейс".to_owned()),
+        email: Some("ada@example.com".to_owned()),
+        email_verified: Some(true),
+    };
+    let user = User {
+        subject: subject(),
+        name: UserName::parse("ada@example.com").unwrap(),
+        profile: Profile::parse(profile).unwrap(),
+        password: Some(PasswordHash::parse(HASH).unwrap()),
+        is_disabled: true,
+        created_at: at,
+        updated_at: at,
+    };
+    let digest = SessionDigest::from_bytes(*b"0123456789abcdef0123456789abcdef");
+    let session = Session {
+        digest,
+        subject: subject(),
+        generation: 3,
+        auth_time: at,
+        amr: vec!["pwd".to_owned(), "otp".to_owned()],
+        acr: Some("urn:mace:incommon:iap:silver".to_owned()),
+        created_at: at,
+        expires_at: UnixTime::from_seconds(START_SECONDS + 43_200),
+        idle_seconds: 3600,
+        last_seen_at: at,
+        user_agent: Some("Mozilla/5.0 (X11; Linux x86_64)".to_owned()),
+        address: Some("2001:db8::1".parse().unwrap()),
+        in_force: Arc::default(),
+    };
+    let consent = Consent {
+        client_id: client_id(),
+        client_generation: 4,
+        subject_generation: 3,
+        scope: Scope::parse("read write").unwrap(),
+        granted_at: at,
+    };
+    let (time, id) = ("2027-01-15T08:00:00Z", "30313233343536373839616263646566");
+    [
+        (
+            "user-stored-1.bin",
+            UserEvent::UserStored { user: Arc::new(user), generation: 3 },
+            json!({
+                "sub": "alice|1", "username": "ada@example.com", "generation": 3, "disabled": true, "has_password": true,
+                "name": "Ада Лавлейс", "email": "ada@example.com", "email_verified": true,
+                "created_at_rfc3339": time, "updated_at_rfc3339": time,
+            }),
+        ),
+        (
+            "user-deleted-1.bin",
+            UserEvent::UserDeleted { subject: subject(), generation: 4 },
+            json!({ "sub": "alice|1", "generation": 4 }),
+        ),
+        (
+            "subject-revoked-1.bin",
+            UserEvent::SubjectRevoked { subject: subject(), generation: 5 },
+            json!({ "sub": "alice|1", "generation": 5 }),
+        ),
+        (
+            "session-stored-2.bin",
+            UserEvent::SessionStored(Box::new(session)),
+            json!({
+                "session": id, "sub": "alice|1", "generation": 3, "amr": ["pwd", "otp"],
+                "acr": "urn:mace:incommon:iap:silver", "auth_time_rfc3339": time,
+                "expires_at_rfc3339": "2027-01-15T20:00:00Z", "idle_seconds": 3600, "last_seen_at_rfc3339": time,
+                "address": "2001:db8::1", "user_agent": "Mozilla/5.0 (X11; Linux x86_64)",
+            }),
+        ),
+        (
+            "sessions-ended-1.bin",
+            UserEvent::SessionsEnded { subject: subject(), digests: vec![digest] },
+            json!({ "sub": "alice|1", "sessions": [id] }),
+        ),
+        (
+            "consent-stored-1.bin",
+            UserEvent::ConsentStored { subject: subject(), consent },
+            json!({
+                "sub": "alice|1", "generation": 3, "client_id": "https://app.example/", "client_generation": 4,
+                "scope": "read write", "granted_at_rfc3339": time,
+            }),
+        ),
+        (
+            "consent-withdrawn-1.bin",
+            UserEvent::ConsentWithdrawn { subject: subject(), client_id: client_id() },
+            json!({ "sub": "alice|1", "client_id": "https://app.example/" }),
+        ),
+    ]
+}
+
+#[test]
+fn records_about_people() {
+    for (name, event, summary) in user_events() {
+        let (payload, today) = (golden(name), event.encode().unwrap());
+        assert!(name.ends_with(&format!("-{}.bin", today.schema)), "{name}");
+        assert_eq!(*today.payload, *payload, "{name}: what is written has changed, that needs a new schema");
+        let read = UserEvent::decode(today.kind, today.schema, &payload).unwrap().unwrap();
+        assert_eq!(*read.encode().unwrap().payload, *payload, "{name}");
+        let shown = serde_json::to_value(UserSummary::of(today.kind, today.schema, &payload).unwrap()).unwrap();
+        assert_eq!(shown, summary, "{name}");
+        for unknown in [0, today.schema + 1] {
+            let read = UserEvent::decode(today.kind, unknown, &payload);
+            assert!(read.is_err(), "{name}: a schema that is not known is not skipped");
+        }
+    }
+}
+
+#[test]
+fn session_stored_schema_1() {
+    let payload = golden("session-stored-1.bin");
+    let Some(UserEvent::SessionStored(session)) = UserEvent::decode(35, 1, &payload).unwrap() else { panic!() };
+    assert_eq!((session.subject.as_str(), session.generation, session.idle_seconds), ("alice|1", 3, 3600));
+    assert_eq!((&session.amr[..], session.acr), (&["pwd".to_owned(), "otp".to_owned()][..], None));
+    let shown = serde_json::to_value(UserSummary::of(35, 1, &payload).unwrap()).unwrap();
+    let mut expected = user_events().into_iter().find(|(name, ..)| *name == "session-stored-2.bin").unwrap().2;
+    expected.as_object_mut().unwrap().remove("acr");
+    assert_eq!(shown, expected);
 }
 
 #[test]
@@ -109,7 +279,7 @@ fn client_deleted_schema_1() {
 fn state() -> ShardState {
     let (terms, in_force) = (Arc::new(terms()), ClientRegistry::default());
     client_event::replay(&in_force, 1, 1, &golden("client-stored-1.bin")).unwrap();
-    let in_force = in_force.generation(&terms.client_id);
+    let in_force = InForce { client: in_force.generation(&terms.client_id), standing: None };
     let mut state = ShardState::new(Arc::from("https://as.example"));
     for (digest, partition) in [(DIGEST, 7), (REVOKED, 8)] {
         let token =
@@ -126,15 +296,14 @@ const REVOKED: TokenDigest = TokenDigest::from_bytes(*b"fedcba9876543210");
 fn snapshot_section_of_tokens_schema_1() {
     let payload = golden("token-section-1.bin");
     let section = TokenSectionView::decode(1, &payload).unwrap();
-    let registry = Arc::new(ClientRegistry::default());
-    client_event::replay(&registry, 1, 1, &golden("client-stored-1.bin")).unwrap();
     let replayed = |now, is_own: &dyn Fn(Partition) -> bool| {
-        let mut replay = Replay::new(Arc::from("https://as.example"), Arc::clone(&registry), now);
+        let mut replay = replay(now);
         replay.load(&section, is_own).unwrap();
         replay.finish()
     };
     let state = replayed(1_800_000_000, &|_| true);
-    let found = |digest| state.reader().find(digest).unwrap().unwrap();
+    let guard = Guard::new();
+    let found = |digest| state.reader().find(digest, &guard).unwrap().unwrap();
     assert_eq!((found(DIGEST).revoked, found(REVOKED).revoked), (0, 1));
     assert_eq!((found(DIGEST).issued_at, found(DIGEST).expires_at), (1_800_000_000, 1_800_003_600));
     assert_eq!(*found(DIGEST).grant.terms(), terms());
@@ -144,10 +313,121 @@ fn snapshot_section_of_tokens_schema_1() {
         "another shard has the other"
     );
     assert_eq!(replayed(1_800_003_600, &|_| true).tokens(), 0, "both have expired");
+}
 
-    let written = TokenWalk::new(self::state().reader(), 1_800_000_000).next_section().unwrap().unwrap();
-    assert_eq!((written.tokens, partitions_of(written.scope())), (2, (Partition(7), Partition(8))));
+/// A replay that knows the client of the golden files.
+fn replay(now: u32) -> Replay {
+    let registries = Registries::default();
+    client_event::replay(&registries.clients, 1, 1, &golden("client-stored-1.bin")).unwrap();
+    Replay::new(Arc::from("https://as.example"), registries, now)
+}
+
+#[test]
+fn snapshot_section_of_tokens_schema_2() {
+    let payload = golden("token-section-2.bin");
+    let mut replayed = replay(1_800_000_000);
+    replayed.load(&TokenSectionView::decode(2, &payload).unwrap(), |_| true).unwrap();
+    let replayed = replayed.finish();
+    let (reader, guard) = (replayed.reader(), Guard::new());
+    let found = |digest| reader.find(digest, &guard).unwrap().unwrap();
+    assert_eq!(*found(DIGEST).grant.terms(), terms());
+    assert_eq!(*found(PERSONAL).grant.terms(), person_terms());
+
+    let mut state = state();
+    let terms = Arc::new(person_terms());
+    let token =
+        NewToken { digest: PERSONAL, partition: Partition(9), issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
+    let in_force = InForce { client: in_generation(terms.client_generation), standing: None };
+    state.issue(&token, &terms, &in_force);
+    let written = TokenWalk::new(state.reader(), 1_800_000_000).next_section().unwrap().unwrap();
+    assert_eq!((written.tokens, partitions_of(written.scope())), (3, (Partition(7), Partition(9))));
     assert_eq!(*written.payload, *payload, "what is written has changed: that needs a new schema");
+}
+
+const PERSONAL: TokenDigest = TokenDigest::from_bytes(*b"0123456789ABCDEF");
+const GRANT: GrantId = GrantId::from_bytes(*b"a person's grant");
+
+fn in_generation(generation: u64) -> Arc<Generation> {
+    let registry = ClientRegistry::default();
+    client_event::replay(&registry, 1, 1, &golden("client-stored-1.bin")).unwrap();
+    let in_force = registry.generation(&terms().client_id);
+    assert_eq!(in_force.value(), generation);
+    in_force
+}
+
+fn person_terms() -> GrantTerms {
+    let subject = Subject::parse("ada").unwrap();
+    let person = PersonTerms { grant_id: GRANT, subject, subject_generation: 0, auth_time: 1_799_999_000 };
+    GrantTerms { person: Some(Arc::new(person)), ..terms() }
+}
+
+/// Applies records about people's grants as a restart does, each as the golden file has it.
+fn replayed(names: &[(u16, &str)]) -> ShardState {
+    let mut replay = replay(1_800_000_000);
+    for (kind, name) in names {
+        let payload = golden(name);
+        let event = TokenEvent::decode(*kind, 1, &payload).unwrap().unwrap();
+        replay.apply(&event, Partition(9)).unwrap();
+    }
+    replay.finish()
+}
+
+#[test]
+fn code_stored_schema_1() {
+    let state = replayed(&[(18, "code-stored-1.bin")]);
+    let Some(Pending::Code(code)) = state.pending(GRANT) else { panic!() };
+    assert_eq!((code.digest, code.expires_at, code.code_challenge), (DIGEST, 1_800_000_060, Some([7; 32])));
+    assert_eq!((code.redirect_uri.as_deref(), code.nonce.as_deref()), (Some("https://app.example/cb"), Some("n-0S6")));
+    assert_eq!(*code.terms, person_terms());
+    let today = person_event::encode_code(GRANT, code).unwrap();
+    assert_eq!(*today, *golden("code-stored-1.bin"), "what is written has changed: that needs a new schema");
+}
+
+#[test]
+fn device_stored_schema_1() {
+    let state = replayed(&[(19, "device-stored-1.bin")]);
+    let (id, device) = state.device(GRANT.routing_id()).unwrap();
+    assert_eq!((id, device.digest, device.decision), (GRANT, DIGEST, DeviceDecision::Approved));
+    assert_eq!((device.requested_at, device.expires_at), (1_800_000_000, 1_800_000_600));
+    assert_eq!(device.requested_from, Some("192.0.2.1".parse().unwrap()));
+    let today = person_event::encode_device(GRANT, device).unwrap();
+    assert_eq!(*today, *golden("device-stored-1.bin"), "what is written has changed: that needs a new schema");
+}
+
+#[test]
+fn grant_stored_schema_1() {
+    let state = replayed(&[(18, "code-stored-1.bin"), (20, "grant-stored-1.bin")]);
+    assert!(state.pending(GRANT).is_none(), "its code is redeemed");
+    let grant = state.person_grant(GRANT).unwrap();
+    assert_eq!((grant.redeemed, grant.created_at, grant.access_expires_at), (DIGEST, 1_800_000_001, 1_800_003_601));
+    let refresh = RefreshState {
+        generation: 2,
+        current: REVOKED,
+        previous: Some(DIGEST),
+        refreshed_at: 1_800_000_002,
+        idle_until: 1_801_000_000,
+        expires_at: 1_802_000_000,
+    };
+    assert_eq!(grant.refresh, Some(refresh));
+    let token = state.find(PERSONAL).unwrap();
+    assert_eq!((token.terms.scope.as_str(), token.issued_at, token.expires_at), ("read", 1_800_000_002, 1_800_003_601));
+    let access = AccessIssued {
+        digest: PERSONAL,
+        issued_at: 1_800_000_002,
+        expires_at: 1_800_003_601,
+        scope: Some(Scope::parse("read").unwrap()),
+    };
+    let today = person_event::encode_grant(GRANT, grant, Some(&access)).unwrap();
+    assert_eq!(*today, *golden("grant-stored-1.bin"), "what is written has changed: that needs a new schema");
+}
+
+#[test]
+fn grant_ended_schema_1() {
+    let state = replayed(&[(20, "grant-stored-1.bin"), (21, "grant-ended-1.bin")]);
+    assert_eq!(state.grants_in_force().count(), 0);
+    assert_ne!(state.reader().find(PERSONAL, &Guard::new()).unwrap().unwrap().grant.ended(), 0);
+    let today = person_event::encode_grant_ended(GRANT).unwrap();
+    assert_eq!(*today, *golden("grant-ended-1.bin"), "what is written has changed: that needs a new schema");
 }
 
 #[test]
@@ -190,10 +470,52 @@ fn client_metadata() -> serde_json::Value {
     })
 }
 
+fn key_events() -> [(&'static str, KeyEvent, serde_json::Value); 2] {
+    let kid = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".to_owned();
+    let key = StoredKey {
+        kid: kid.clone(),
+        algorithm: SigningAlgorithm::EdDsa,
+        created_at: UnixTime::from_millis(1_800_000_000_123),
+        signs_from: UnixTime::from_millis(1_800_003_600_123),
+        tokens_until: 1_800_010_000,
+        sealed: "a-sealed-text-that-only-the-master-key-opens".to_owned(),
+    };
+    let shown = json!({
+        "kid": kid, "alg": "EdDSA", "created_at_rfc3339": key.created_at.to_string(),
+        "signs_from_rfc3339": key.signs_from.to_string(),
+    });
+    [
+        ("key-stored-1.bin", KeyEvent::Stored(key), shown),
+        ("key-removed-1.bin", KeyEvent::Removed { kid: kid.clone() }, json!({ "kid": kid })),
+    ]
+}
+
+#[test]
+fn records_about_keys_schema_1() {
+    for (name, event, summary) in key_events() {
+        let (payload, today) = (golden(name), event.encode().unwrap());
+        assert_eq!(*today.payload, *payload, "{name}: what is written has changed, that needs a new schema");
+        assert_eq!(KeyEvent::decode(today.kind, 1, &payload).unwrap(), Some(event), "{name}");
+        let shown = serde_json::to_value(KeySummary::of(today.kind, 1, &payload).unwrap()).unwrap();
+        assert_eq!(shown, summary, "{name}");
+        assert!(
+            KeyEvent::decode(today.kind, 2, &payload).is_err(),
+            "{name}: a schema that is not known is not skipped"
+        );
+    }
+}
+
 /// Writes the files. Only ever run to add one: `cargo test --test it -- --ignored golden::write`.
 #[test]
 #[ignore = "writes tests/golden"]
 fn write() {
+    for (name, event, _) in user_events() {
+        write_new(name, &event.encode().unwrap().payload);
+    }
+    for (name, event, _) in key_events() {
+        write_new(name, &event.encode().unwrap().payload);
+    }
+    write_new("client-imported-1.bin", &imported_client().to_entry().unwrap().payload);
     let issued = token_event::encode_issued(DIGEST, 1_800_000_000, 1_800_003_600, &terms()).unwrap();
     write_new("token-issued-1.bin", &issued);
     let section = TokenWalk::new(state().reader(), 1_800_000_000).next_section().unwrap().unwrap();

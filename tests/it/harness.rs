@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tessera::clock::{Clock, ManualTime, UnixTime};
 use tessera::config::Config;
 use tessera::config::secret::{BootstrapClient, MasterKey};
-use tessera::config::value::Durability;
-use tessera::server::Server;
+use tessera::config::value::{Durability, KeyAlgorithms};
+use tessera::server::{People, Server};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::http::{Answer, Connection, Credentials, Request};
@@ -27,6 +27,7 @@ pub(crate) struct TestServer {
     pub(crate) issuer: String,
     /// The credentials of the first admin client, where the server has made one.
     pub(crate) first_admin: Option<Credentials>,
+    pub(crate) people: People,
     pub(crate) time: ManualTime,
     directory: Directory,
     commands: UnboundedSender<Command>,
@@ -50,6 +51,7 @@ struct Started {
     admin_address: Option<SocketAddr>,
     issuer: String,
     first_admin: Option<Credentials>,
+    people: People,
 }
 
 impl TestServer {
@@ -76,6 +78,20 @@ impl TestServer {
         Self::start_in(directory, self.time.clone())
     }
 
+    /// Stops it and starts another with other settings on what it has left.
+    pub(crate) fn restart_with(mut self, configure: fn(&mut Config)) -> Self {
+        self.stop();
+        let directory = Directory { directory: self.directory.directory.take(), configure };
+        Self::start_in(directory, self.time.clone())
+    }
+
+    /// Stops it, lets `change` do something to its data directory, and starts another there.
+    pub(crate) fn restart_after(mut self, change: impl FnOnce(&Path)) -> Self {
+        self.stop();
+        change(&self.data_dir());
+        self.restart()
+    }
+
     /// Stops it and reads what it has left in its data directory.
     pub(crate) fn stop_and_read<T>(mut self, read: impl FnOnce(&Path) -> T) -> T {
         self.stop();
@@ -97,8 +113,9 @@ impl TestServer {
                 server.stop().await.unwrap();
             });
         });
-        let Started { address, admin_address, issuer, first_admin } = has_started.recv().expect("the server starts");
-        Self { address, admin_address, issuer, first_admin, time, directory, commands, thread: Some(thread) }
+        let Started { address, admin_address, issuer, first_admin, people } =
+            has_started.recv().expect("the server starts");
+        Self { address, admin_address, issuer, first_admin, people, time, directory, commands, thread: Some(thread) }
     }
 
     fn stop(&mut self) {
@@ -203,6 +220,7 @@ impl Started {
             address: server.address,
             admin_address: server.admin_address,
             issuer: server.issuer.to_string(),
+            people: server.people(),
             first_admin: server
                 .first_admin
                 .as_ref()
@@ -230,6 +248,8 @@ fn config(directory: &Directory) -> Config {
     // What is set aside for revocations is one segment then.
     config.storage.journal_bytes_max = 256 << 20;
     config.storage.master_key = Some(MasterKey::from_bytes([7; MasterKey::BYTES]));
+    // One that makes keys says so: those of RSA take long.
+    config.tokens.key_algorithms = KeyAlgorithms::parse("none").unwrap();
     let Credentials { id, secret } = admin();
     config.bootstrap_client = BootstrapClient::parse(&format!("{id}:{secret}"));
     (directory.configure)(&mut config);

@@ -34,7 +34,7 @@ impl Credentials {
 }
 
 /// A request that is being put together.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Request {
     head: String,
     body: Option<Vec<u8>>,
@@ -121,9 +121,15 @@ impl Answer {
         value
     }
 
+    /// All values of a header field.
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| &**value).collect()
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        assert_eq!(self.field("content-type"), Some("application/json"), "{self:?}");
+        let is_json = |media_type: &str| media_type == "application/json" || media_type.ends_with("+json");
+        assert!(self.field("content-type").is_some_and(is_json), "{self:?}");
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 

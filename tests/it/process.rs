@@ -10,6 +10,7 @@ mod open_files;
 pub(crate) mod program;
 mod secrets;
 mod settings;
+mod single_use;
 mod snapshot;
 mod starting;
 mod stop;

@@ -356,10 +356,12 @@ fn section_5_2_each_error_has_its_code() {
     check(&app, "grant_type=client_credentials&grant_type=client_credentials", "invalid_request");
     check(&app, "grant_type=client_credentials&scope=admin", "invalid_scope");
     check(&barred, "grant_type=client_credentials", "unauthorized_client");
+    for grant_type in ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"] {
+        check(&app, &format!("grant_type={grant_type}"), "unauthorized_client");
+    }
     for unknown in [
         "password",
-        "authorization_code",
-        "refresh_token",
+        "Authorization_Code",
         "Client_Credentials",
         "client_credentials%20",
         "%00",

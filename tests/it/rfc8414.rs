@@ -13,18 +13,30 @@ fn section_2_the_metadata_says_what_works_and_nothing_else() {
     let server = TestServer::start();
     let answer = server.ask(&Request::get(WELL_KNOWN));
     assert_eq!(answer.status, 200);
-    let methods = ["client_secret_basic", "client_secret_post"];
+    let secret_methods = ["client_secret_basic", "client_secret_post"];
+    let methods = ["client_secret_basic", "client_secret_post", "none"];
+    let device_code = "urn:ietf:params:oauth:grant-type:device_code";
     let endpoint = |path: &str| format!("http://{}{path}", server.address);
     let expected = json!({
         "issuer": format!("http://{}", server.address),
+        "authorization_endpoint": endpoint("/oauth2/authorize"),
+        "pushed_authorization_request_endpoint": endpoint("/oauth2/par"),
+        "device_authorization_endpoint": endpoint("/oauth2/device_authorization"),
         "token_endpoint": endpoint("/oauth2/token"),
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint": endpoint("/oauth2/introspect"),
-        "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_methods_supported": secret_methods,
         "revocation_endpoint": endpoint("/oauth2/revoke"),
         "revocation_endpoint_auth_methods_supported": methods,
-        "grant_types_supported": ["client_credentials"],
-        "response_types_supported": [],
+        "jwks_uri": endpoint("/oauth2/jwks"),
+        "grant_types_supported": ["authorization_code", "client_credentials", device_code, "refresh_token"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "authorization_response_iss_parameter_supported": true,
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
     });
     assert_eq!(answer.json(), expected);
 }
@@ -36,7 +48,9 @@ fn section_2_every_endpoint_that_is_named_answers() {
     let endpoints = metadata.as_object().unwrap().iter().filter(|(member, _)| member.ends_with("_endpoint"));
     for (member, url) in endpoints {
         let path = url.as_str().unwrap().strip_prefix(&server.issuer).unwrap();
-        assert_eq!(server.ask(&Request::post(path).form(&[])).status, 401, "{member}");
+        // Whom the authorization endpoint speaks with is a person.
+        let expected = if member == "authorization_endpoint" { 400 } else { 401 };
+        assert_eq!(server.ask(&Request::post(path).form(&[])).status, expected, "{member}");
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use serde::Serialize;
 
 use crate::abuse::attack::{Abuse, Deeds, Target};
 use crate::callers::{Calls, Latencies};
+use crate::table::table;
 
 /// What the server may hold besides connections, in bytes.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
@@ -130,13 +130,7 @@ impl Report {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header(HEADER);
-        for phase in &self.phases {
-            table.add_row(phase.cells());
-        }
-        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-        table
+        table(&HEADER, self.phases.iter().map(Phase::cells))
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::check::counts::Counts;
@@ -12,7 +11,7 @@ use crate::measured::Figures;
 /// `benches/budgets.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Budgets {
+pub(crate) struct Budgets {
     /// Instructions of one operation, at most.
     instructions: BTreeMap<String, f64>,
     /// Heap allocations of one operation, at most.
@@ -29,22 +28,28 @@ pub(crate) struct InvalidBudgets(#[from] toml::de::Error);
 /// What a figure must not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     AtMost(f64),
     AtLeast(f64),
 }
 
 /// A figure and its budget.
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Verdict {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
     /// What was counted or measured, and of what.
-    name: String,
-    /// `None` if it was not, or has no budget.
-    value: Option<f64>,
-    bound: Option<Bound>,
+    pub(crate) name: String,
+    /// `None` if it was not.
+    pub(crate) value: Option<f64>,
+    /// `None` if it has no budget.
+    pub(crate) bound: Option<Bound>,
 }
 
 impl Budgets {
+    /// Those of the source that this program was built from.
+    pub(crate) fn of_this_build() -> Result<Self, InvalidBudgets> {
+        Self::parse(include_str!("../../../benches/budgets.toml"))
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, InvalidBudgets> {
         Ok(toml::from_str(text)?)
     }
@@ -58,7 +63,7 @@ impl Budgets {
         verdicts
     }
 
-    pub(super) fn judge_figures(&self, figures: &Figures) -> Vec<Verdict> {
+    pub(crate) fn judge_figures(&self, figures: &Figures) -> Vec<Verdict> {
         judge("", &self.measured, figures)
     }
 }
@@ -92,8 +97,13 @@ impl Bound {
 }
 
 impl Verdict {
-    pub(super) fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.value.zip(self.bound).is_some_and(|(value, bound)| bound.is_met_by(value))
+    }
+
+    /// Whether it was measured and does not hold.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.value.is_some() && !self.holds()
     }
 
     fn in_words(&self) -> String {
@@ -108,25 +118,15 @@ impl Verdict {
 
 /// All verdicts, the broken ones last, where they are seen.
 pub(super) fn table(verdicts: &[Verdict]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["", "value", "budget", ""]);
-    for column in table.column_iter_mut().skip(1).take(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
     let (held, broken): (Vec<_>, Vec<_>) = verdicts.iter().partition(|verdict| verdict.holds());
-    for verdict in held.into_iter().chain(broken) {
+    let row = |verdict: &Verdict| {
         let bound = verdict.bound.map_or_else(String::new, |bound| match bound {
             Bound::AtMost(most) => format!("≤ {}", number(most)),
             Bound::AtLeast(least) => format!("≥ {}", number(least)),
         });
-        table.add_row([
-            verdict.name.clone(),
-            verdict.value.map_or_else(String::new, number),
-            bound,
-            verdict.in_words(),
-        ]);
-    }
-    table
+        vec![verdict.name.clone(), verdict.value.map_or_else(String::new, number), bound, verdict.in_words()]
+    };
+    crate::table::table(&["", "value", "budget", ""], held.into_iter().chain(broken).map(row))
 }
 
 /// Whole where it is large.
@@ -189,6 +189,6 @@ mod tests {
 
     #[test]
     fn the_budgets_of_the_project_can_be_read() {
-        assert!(Budgets::parse(include_str!("../../../benches/budgets.toml")).is_ok());
+        assert!(Budgets::of_this_build().is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::check::CheckError;
-use crate::client::{Bearer, Connection};
+use crate::check::figure::{self, QUIET_SHARE, SHARE, peak};
 use crate::engine::load::Load;
 use crate::engine::scenario::Scenario;
 use crate::engine::settings::Settings;
@@ -34,10 +34,6 @@ pub(super) struct Rounds {
     directory: Option<PathBuf>,
 }
 
-/// The share of a peak at which latencies are compared.
-const SHARE: f64 = 0.7;
-/// The share of the peak at which single issues are timed.
-const QUIET_SHARE: f64 = 0.3;
 /// Tokens where only issuing is measured.
 const FEW: u64 = 1000;
 
@@ -51,9 +47,10 @@ pub(super) async fn measure(options: &Rounds) -> Result<Figures, CheckError> {
     say("filling");
     let mut tessera = options.open(Subject::Tessera, Durability::Sync, options.tokens, Scenario::Introspect).await?;
     let grown = tessera.resident_bytes().saturating_sub(empty_bytes);
-    figures.insert("bytes_per_token".to_owned(), grown as f64 / options.tokens as f64);
+    figures.extend([figure::bytes_per_token(grown as f64 / options.tokens as f64)]);
     introspection(options, &mut tessera, &mut figures).await?;
     issue(options, &mut tessera, &mut figures).await?;
+    refresh(options, &mut tessera, &mut figures).await?;
     tessera.stop().await?;
     workers(options, &mut figures).await?;
     Ok(figures)
@@ -63,52 +60,31 @@ async fn introspection(options: &Rounds, tessera: &mut Site, figures: &mut Figur
     let mut floor = options.open(Subject::Floor, Durability::Sync, FEW, Scenario::Introspect).await?;
     let closed = options.closed(Scenario::Introspect);
     let [own, bare] = options.in_turn("introspect", [(tessera, &closed), (&mut floor, &closed)]).await?;
-    let cpu = |steps: &[Step]| median(steps, |step| step.cpu_micros_per_request);
-    let peak = |steps: &[Step]| median(steps, |step| step.answered_per_second);
-    figures.insert("introspect_cpu_to_floor".to_owned(), cpu(&own) / cpu(&bare));
+    figures.extend([figure::introspect_cpu_to_floor(&own, &bare)]);
 
     let at = |peak: f64| Load { per_second: Some(peak * SHARE), ..closed.clone() };
     let (own_load, bare_load) = (at(peak(&own)), at(peak(&bare)));
     let sides = [(&mut *tessera, &own_load), (&mut floor, &bare_load)];
     let [own_tail, bare_tail] = options.in_turn("introspect, 70 % of the peak", sides).await?;
-    let p999 = |steps: &[Step]| median(steps, |step| step.latency.p999 as f64);
-    figures.insert("introspect_p999_to_floor".to_owned(), p999(&own_tail) / p999(&bare_tail));
+    figures.extend([figure::introspect_p999_to_floor(&own_tail, &bare_tail)]);
     let mut beside = Vec::new();
     for _ in 0..options.rounds {
         say("introspect, 70 % of the peak, a snapshot meanwhile");
-        beside.push(beside_snapshot(tessera, &own_load).await?);
+        let middle = own_load.duration / 2;
+        beside.push(tessera.beside_snapshot(&own_load, own_load.duration, middle).await?.0.step);
     }
-    figures.insert("introspect_p999_beside_snapshot_to_floor".to_owned(), p999(&beside) / p999(&bare_tail));
+    figures.extend([figure::introspect_p999_beside_snapshot_to_floor(&beside, &bare_tail)]);
     floor.stop().await?;
 
     let batch = options.closed(Scenario::IntrospectBatch);
     let [batches] = options.in_turn("introspect-batch", [(tessera, &batch)]).await?;
-    let tokens = |step: &Step| f64::from(step.tokens_per_request) * 1e6 / step.cpu_micros_per_request;
-    figures.insert("batch_tokens_per_core_second".to_owned(), median(&batches, tokens));
+    figures.extend([figure::batch_tokens_per_core_second(&batches)]);
 
     let mut rival = options.open(Subject::Rival, Durability::Sync, FEW, Scenario::Introspect).await?;
     let [theirs] = options.in_turn("introspect, the rival", [(&mut rival, &closed)]).await?;
-    figures.insert("introspect_throughput_to_rival".to_owned(), peak(&own) / peak(&theirs));
+    figures.extend([figure::introspect_throughput_to_rival(&own, &theirs)]);
     rival.stop().await?;
     Ok(())
-}
-
-/// A turn in the middle of which a snapshot is taken.
-async fn beside_snapshot(site: &mut Site, load: &Load) -> Result<Step, CheckError> {
-    let Some(installation) = site.installation() else { return Ok(site.step(load).await?) };
-    let (address, admin) = (installation.address, installation.admin.clone());
-    let snapshot = async {
-        tokio::time::sleep(load.warm_up).await;
-        let mut connection = Connection::open(address).await?;
-        let bearer = connection.ask(admin.issue()).await?.access_token().unwrap_or_default();
-        connection.ask(Bearer::new(&bearer).take_snapshot()).await
-    };
-    let (step, taken) = tokio::join!(site.step(load), snapshot);
-    match taken {
-        Ok(answer) if answer.status.is_success() => Ok(step?),
-        Ok(answer) => Err(CheckError::NoSnapshot(answer.status.to_string())),
-        Err(reason) => Err(CheckError::NoSnapshot(reason.to_string())),
-    }
 }
 
 async fn issue(options: &Rounds, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
@@ -117,21 +93,29 @@ async fn issue(options: &Rounds, tessera: &mut Site, figures: &mut Figures) -> R
     let mut memory = options.open(Subject::Tessera, Durability::Memory, FEW, Scenario::Issue).await?;
     let closed = options.closed(Scenario::Issue);
     let sides = [(&mut *tessera, &closed), (&mut floor, &closed), (&mut rival, &closed), (&mut memory, &closed)];
-    let rates = options.in_turn("issue", sides).await?;
-    let [own, bare, theirs, unwritten] = rates.each_ref().map(|steps| median(steps, |step| step.answered_per_second));
-    figures.insert("issue_sync_throughput_to_floor".to_owned(), own / bare);
-    figures.insert("issue_memory_throughput_to_floor".to_owned(), unwritten / bare);
-    figures.insert("issue_sync_throughput_to_rival".to_owned(), own / theirs);
+    let [own, bare, theirs, unwritten] = options.in_turn("issue", sides).await?;
+    figures.extend([
+        figure::issue_sync_throughput_to_floor(&own, &bare),
+        figure::issue_memory_throughput_to_floor(&unwritten, &bare),
+        figure::issue_sync_throughput_to_rival(&own, &theirs),
+    ]);
     memory.stop().await?;
     rival.stop().await?;
 
     let at = |peak: f64| Load { per_second: Some(peak * QUIET_SHARE), ..closed.clone() };
-    let (own_load, bare_load) = (at(own), at(bare));
+    let (own_load, bare_load) = (at(peak(&own)), at(peak(&bare)));
     let sides = [(&mut *tessera, &own_load), (&mut floor, &bare_load)];
     let [own, bare] = options.in_turn("issue, 30 % of the peak", sides).await?;
-    let p50 = |steps: &[Step]| median(steps, |step| step.latency.p50 as f64);
-    let sync = median(&own, |step| step.sync_micros.unwrap_or(f64::NAN));
-    figures.insert("issue_sync_p50_over_floor_in_syncs".to_owned(), (p50(&own) - p50(&bare)) / sync);
+    figures.extend([figure::issue_sync_p50_over_floor_in_syncs(&own, &bare)]);
+    floor.stop().await?;
+    Ok(())
+}
+
+async fn refresh(options: &Rounds, tessera: &mut Site, figures: &mut Figures) -> Result<(), CheckError> {
+    let mut floor = options.open(Subject::Floor, Durability::Sync, FEW, Scenario::Refresh).await?;
+    let closed = options.closed(Scenario::Refresh);
+    let [own, bare] = options.in_turn("refresh", [(tessera, &closed), (&mut floor, &closed)]).await?;
+    figures.extend([figure::refresh_cpu_to_floor(&own, &bare)]);
     floor.stop().await?;
     Ok(())
 }
@@ -139,7 +123,7 @@ async fn issue(options: &Rounds, tessera: &mut Site, figures: &mut Figures) -> R
 /// On one core and on two, of which the second may be the load's as well.
 async fn workers(options: &Rounds, figures: &mut Figures) -> Result<(), CheckError> {
     let cores = |text: &str| text.parse::<Cores>().ok();
-    let mut costs = Vec::new();
+    let mut turns = Vec::new();
     for server_cores in ["0", "0-1"] {
         let settings = Settings {
             server_cores: cores(server_cores),
@@ -149,11 +133,11 @@ async fn workers(options: &Rounds, figures: &mut Figures) -> Result<(), CheckErr
         let mut site = Site::start(settings, Scenario::Introspect).await?;
         let closed = options.closed(Scenario::Introspect);
         let [steps] = options.in_turn(&format!("introspect on cores {server_cores}"), [(&mut site, &closed)]).await?;
-        costs.push(median(&steps, |step| step.cpu_micros_per_request));
+        turns.push(steps);
         site.stop().await?;
     }
-    if let [one, two] = *costs {
-        figures.insert("two_workers_cpu_to_one".to_owned(), two / one);
+    if let [one, two] = &*turns {
+        figures.extend([figure::two_workers_cpu_to_one(two, one)]);
     }
     Ok(())
 }
@@ -193,16 +177,6 @@ impl Rounds {
             }
         }
         Ok(steps)
-    }
-}
-
-fn median(steps: &[Step], of: impl Fn(&Step) -> f64) -> f64 {
-    let mut values: Vec<f64> = steps.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle.wrapping_sub(1)), values.get(middle)) {
-        (Some(lower), Some(upper)) if values.len().is_multiple_of(2) => f64::midpoint(*lower, *upper),
-        (_, middle) => middle.copied().unwrap_or(f64::NAN),
     }
 }
 

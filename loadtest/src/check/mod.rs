@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `budget` | `benches/budgets.toml`, and the verdict on each line of it |
 //! | `counts` | instructions and allocations, as the benches print them: they do not move with the machine |
+//! | `figure` | how each figure that has a budget follows from what is measured; for the report as well |
 //! | `figures` | what is measured here: Tessera, the floor and the rival in turn, so that what else the machine does is in all |
 
-mod budget;
+pub(crate) mod budget;
 mod counts;
+pub(crate) mod figure;
 mod figures;
 
 use std::io;
@@ -49,8 +51,6 @@ pub(crate) enum CheckError {
     Budgets { path: PathBuf, reason: InvalidBudgets },
     #[error("{path}: {reason}")]
     Counts { path: PathBuf, reason: InvalidCounts },
-    #[error("the snapshot was not taken: {0}")]
-    NoSnapshot(String),
     #[error(transparent)]
     Site(#[from] SiteError),
     #[error(transparent)]

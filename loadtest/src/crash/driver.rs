@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::client::{BATCH_TOKENS_MAX, Bearer, Connection};
 use crate::cluster::ClusterError;
 use crate::crash::Options;
-use crate::crash::oracle::{ClientNumber, Oracle, TokenNumber};
+use crate::crash::oracle::{ClientNumber, DeviceNumber, GrantNumber, Oracle, TokenNumber};
 use crate::crash::secrets;
 use crate::crash::tables::{self, CatchUp, Tables};
 use crate::crash::tally::{Kind, Tally};
@@ -45,6 +45,8 @@ pub(super) struct Found {
     pub(super) counts: Counts,
     pub(super) tally: Tally,
     pub(super) issued: usize,
+    pub(super) granted: usize,
+    pub(super) devices: usize,
     pub(super) tables: Option<tables::Counts>,
     pub(super) violations: Vec<Violation>,
     pub(super) journal: JournalVerdict,
@@ -64,6 +66,8 @@ pub(super) struct Counts {
     /// Answers about tokens and clients that were looked up after a restart.
     pub(super) tokens_checked: usize,
     pub(super) clients_checked: usize,
+    pub(super) grants_checked: usize,
+    pub(super) devices_checked: usize,
     /// How long each start took that was not killed.
     pub(super) ready: Vec<Duration>,
 }
@@ -85,6 +89,10 @@ const KILLED_STARTS_MAX: usize = 4;
 /// Tokens and clients that are looked up after each restart although nothing has happened to them since the last.
 const TOKENS_SAMPLED: usize = 3000;
 const CLIENTS_SAMPLED: usize = 20;
+const GRANTS_SAMPLED: usize = 50;
+const DEVICES_SAMPLED: usize = 20;
+/// Connections over which grants and devices are looked up.
+const LOOKERS: usize = 32;
 /// Where nobody sees the progress bar there is a line for every so many kills.
 const KILLS_A_LINE: usize = 20;
 /// How long a probe of a starting server waits before the next.
@@ -154,8 +162,19 @@ impl<'a> Driver<'a> {
         }
         self.search_for_secrets();
         let (oracle, tables) = (self.oracle.into_inner(), self.tables.map(|tables| tables.counts));
-        let (issued, violations) = (oracle.all_tokens().len(), oracle.violations());
-        Found { counts: self.counts, tally: self.tally.into_inner(), issued, tables, violations, journal }
+        let (issued, granted, devices) =
+            (oracle.all_tokens().len(), oracle.all_grants().len(), oracle.all_devices().len());
+        let violations = oracle.violations();
+        Found {
+            counts: self.counts,
+            tally: self.tally.into_inner(),
+            issued,
+            granted,
+            devices,
+            tables,
+            violations,
+            journal,
+        }
     }
 
     async fn kill_and_look(&mut self) -> Result<(), Trouble> {
@@ -176,6 +195,10 @@ impl<'a> Driver<'a> {
         progress.set_message("looking up everything");
         let (tokens, clients) = (self.oracle.borrow().all_tokens(), self.oracle.borrow().all_clients());
         self.look_at(&tokens, &clients).await?;
+        let devices = self.oracle.borrow().all_devices();
+        self.look_at_devices(&devices).await?;
+        let grants = self.oracle.borrow().all_grants();
+        self.look_at_grants(&grants).await?;
         progress.set_message("comparing with the tables");
         self.look_at_tables().await?;
         progress.finish_and_clear();
@@ -189,6 +212,7 @@ impl<'a> Driver<'a> {
             let server = self.start().await?;
             if kill == 0 {
                 self.register_kept().await?;
+                self.make_people().await?;
             }
             self.look_at_changed().await?;
             if !self.oracle.borrow().is_content() {
@@ -244,6 +268,13 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
+    async fn make_people(&mut self) -> Result<(), Gone> {
+        let mut random = self.random.fork();
+        let load = self.load();
+        let mut connection = load.connect(Kind::Register).await?;
+        load.make_people(&mut random, &mut connection).await
+    }
+
     fn load(&self) -> Load<'_> {
         Load {
             address: self.installation.address,
@@ -278,7 +309,48 @@ impl<'a> Driver<'a> {
     async fn look_at_changed(&mut self) -> Result<(), Gone> {
         let tokens = self.oracle.borrow_mut().take_changed(TOKENS_SAMPLED, &mut self.random);
         let clients = self.oracle.borrow_mut().take_changed_clients(CLIENTS_SAMPLED, &mut self.random);
-        self.look_at(&tokens, &clients).await
+        self.look_at(&tokens, &clients).await?;
+        // What a device gets now is looked at with the grants.
+        let devices = self.oracle.borrow_mut().take_changed_devices(DEVICES_SAMPLED, &mut self.random);
+        self.look_at_devices(&devices).await?;
+        let grants = self.oracle.borrow_mut().take_changed_grants(GRANTS_SAMPLED, &mut self.random);
+        self.look_at_grants(&grants).await
+    }
+
+    /// Looks up each device by a poll.
+    async fn look_at_devices(&mut self, devices: &[DeviceNumber]) -> Result<(), Gone> {
+        let look =
+            async |load: &Load<'_>, device, connection: &mut Connection| load.look_at_device(device, connection).await;
+        self.look_at_each(devices, look).await?;
+        self.counts.devices_checked += devices.len();
+        Ok(())
+    }
+
+    /// Looks up each grant by a refresh.
+    async fn look_at_grants(&mut self, grants: &[GrantNumber]) -> Result<(), Gone> {
+        let look =
+            async |load: &Load<'_>, grant, connection: &mut Connection| load.look_at_grant(grant, connection).await;
+        self.look_at_each(grants, look).await?;
+        self.counts.grants_checked += grants.len();
+        Ok(())
+    }
+
+    /// Many at once, for each may wait for the disk.
+    async fn look_at_each<T: Copy>(
+        &self,
+        all: &[T],
+        look: impl AsyncFn(&Load<'_>, T, &mut Connection) -> Result<(), Gone>,
+    ) -> Result<(), Gone> {
+        let load = self.load();
+        let share = all.len().div_ceil(LOOKERS).max(1);
+        let looking = all.chunks(share).map(async |some| {
+            let mut connection = load.connect(Kind::LookUp).await?;
+            for one in some {
+                look(&load, *one, &mut connection).await?;
+            }
+            Ok(())
+        });
+        join_all(looking).await.into_iter().collect()
     }
 
     /// Looks up what the server knows while nobody else asks it for anything.

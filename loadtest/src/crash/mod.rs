@@ -13,7 +13,9 @@
 //! | | what must hold |
 //! |---|---|
 //! | I1 | an acknowledged token is active until it expires or its revocation is acknowledged; a registered client is known |
-//! | I2 | what was revoked, deleted, has expired or was seen inactive stays so |
+//! |    | a device that was let in waits, and is told what a person has said;
+//! |    | an acknowledged code gives tokens, a session is known, the last refresh token of a grant refreshes; one whose answer was lost gives the same again |
+//! | I2 | what was revoked, deleted, has expired or was seen inactive stays so; a code, a device code, and a refresh token whose successor was used, give tokens at most once |
 //! | I5 | nothing is missing before something that is there |
 //! | I6 | fold of journal, memory and tables agree: with `--database`, all is compared with PostgreSQL in the end |
 //! | I7 | the journal is whole: `tessera journal verify`, where the server has it |
@@ -26,6 +28,7 @@
 //!
 //! One seed makes the same choices again, but not the same moments: those are the machine's.
 
+mod device;
 mod driver;
 mod oracle;
 mod report;
@@ -33,6 +36,7 @@ mod secrets;
 mod tables;
 mod tally;
 mod violation;
+mod visitor;
 mod worker;
 
 use std::ffi::OsString;

@@ -12,12 +12,19 @@
 //! hands it back with the answer: what had to be dead by then must be; what is live even now must have been alive. The
 //! oracle reads no clock and sends nothing.
 
+mod devices;
+mod grants;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::client::{Credentials, Request};
+use crate::crash::oracle::devices::Devices;
+pub(super) use crate::crash::oracle::devices::{Decision, DeviceNumber, Polled};
+use crate::crash::oracle::grants::People;
+pub(super) use crate::crash::oracle::grants::{GrantNumber, LeftCode};
 use crate::crash::violation::{Place, Violation};
 
 /// A token, by its number in the order of issue.
@@ -33,6 +40,8 @@ pub(super) struct ClientNumber(usize);
 pub(super) struct Oracle {
     tokens: Vec<Token>,
     clients: Vec<Client>,
+    people: People,
+    devices: Devices,
     /// Touched since the last check.
     changed_tokens: BTreeSet<TokenNumber>,
     changed_clients: BTreeSet<ClientNumber>,
@@ -48,6 +57,8 @@ pub(super) struct Oracle {
 struct Token {
     text: String,
     client: ClientNumber,
+    /// The person's grant that it hangs on.
+    grant: Option<GrantNumber>,
     /// Who was told of it, and after which start.
     connection: usize,
     start: usize,
@@ -97,8 +108,10 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
 impl Oracle {
     /// The server starts once more: all requests to the one before have ended.
-    pub(super) const fn started(&mut self) {
+    pub(super) fn started(&mut self) {
         self.start += 1;
+        self.give_back_all();
+        self.give_back_all_devices();
     }
 
     /// A client was registered.
@@ -115,6 +128,17 @@ impl Oracle {
         client: ClientNumber,
         text: String,
         connection: usize,
+        times: (Instant, Instant),
+    ) -> TokenNumber {
+        self.issued_of(client, text, None, connection, times)
+    }
+
+    fn issued_of(
+        &mut self,
+        client: ClientNumber,
+        text: String,
+        grant: Option<GrantNumber>,
+        connection: usize,
         (sent, answered): (Instant, Instant),
     ) -> TokenNumber {
         let number = TokenNumber(self.tokens.len());
@@ -122,6 +146,7 @@ impl Oracle {
         self.tokens.push(Token {
             text,
             client,
+            grant,
             connection,
             start: self.start,
             life: Life::Live,
@@ -191,9 +216,10 @@ impl Oracle {
             self.violations.push(Violation::Revived(self.place(number)));
         } else if is_active && question.settles {
             // Were its end in the journal, it would be over: it will never come.
-            let client = self.token(number).client;
+            let &Token { client, grant, .. } = self.token(number);
             self.token_mut(number).life = Life::Live;
             self.client_mut(client).life = Life::Live;
+            self.settle_grant(grant, Life::Live);
         } else if !is_active {
             if self.expected(number, now) == Expected::Active {
                 self.lost.push((number, self.place(number)));
@@ -280,26 +306,31 @@ impl Oracle {
 
     fn expected(&self, token: TokenNumber, now: Instant) -> Expected {
         let token = self.token(token);
-        let client = self.client(token.client).life;
-        if token.life == Life::Dead || client == Life::Dead || now >= token.inactive_from {
+        let lives = [token.life, self.client(token.client).life, self.life_of_grant(token.grant)];
+        if lives.contains(&Life::Dead) || now >= token.inactive_from {
             Expected::Inactive
-        } else if token.life == Life::Live && client == Life::Live && now < token.active_until {
+        } else if lives == [Life::Live; 3] && now < token.active_until {
             Expected::Active
         } else {
             Expected::Either
         }
     }
 
-    /// A token that somebody has seen inactive stays so; and if nothing but the deletion of its client can be why, that
-    /// has happened.
+    /// A token that somebody has seen inactive stays so; and if nothing but the deletion of its client, or the end of its
+    /// grant, can be why, that has happened.
     fn seen_inactive(&mut self, number: TokenNumber, now: Instant) {
         let token = self.token_mut(number);
-        let client = token.client;
-        let is_by_client = token.life == Life::Live && now < token.active_until;
+        let &mut Token { client, grant, .. } = token;
+        let is_by_another = token.life == Life::Live && now < token.active_until;
         token.life = Life::Dead;
+        let is_grant_live = self.life_of_grant(grant) == Life::Live;
         let client = self.client_mut(client);
-        if is_by_client && client.life == Life::Doubtful {
+        let is_client_live = client.life == Life::Live;
+        if is_by_another && is_grant_live && client.life == Life::Doubtful {
             client.life = Life::Dead;
+        }
+        if is_by_another && is_client_live {
+            self.settle_grant(grant, Life::Dead);
         }
     }
 
@@ -325,26 +356,24 @@ impl Oracle {
 impl Oracle {
     /// All that was touched since this was last called, and `sample` others at random. No request may be under way.
     pub(super) fn take_changed(&mut self, sample: usize, random: &mut fastrand::Rng) -> Vec<TokenNumber> {
-        let mut tokens = std::mem::take(&mut self.changed_tokens);
-        tokens.extend(self.sample_tokens(sample, random));
-        tokens.into_iter().collect()
+        let changed = std::mem::take(&mut self.changed_tokens);
+        with_sample(changed, sample, self.tokens.len(), TokenNumber, random)
     }
 
     /// The same for clients.
     pub(super) fn take_changed_clients(&mut self, sample: usize, random: &mut fastrand::Rng) -> Vec<ClientNumber> {
-        let mut clients = std::mem::take(&mut self.changed_clients);
-        clients.extend(self.sample_clients(sample, random));
-        clients.into_iter().collect()
+        let changed = std::mem::take(&mut self.changed_clients);
+        with_sample(changed, sample, self.clients.len(), ClientNumber, random)
     }
 
     /// So many tokens at random, fewer if there are fewer.
     pub(super) fn sample_tokens(&self, count: usize, random: &mut fastrand::Rng) -> Vec<TokenNumber> {
-        (0..count).filter_map(|_| pick(self.tokens.len(), random).map(TokenNumber)).collect()
+        sample(count, self.tokens.len(), TokenNumber, random).collect()
     }
 
     /// So many clients at random, fewer if there are fewer.
     pub(super) fn sample_clients(&self, count: usize, random: &mut fastrand::Rng) -> Vec<ClientNumber> {
-        (0..count).filter_map(|_| pick(self.clients.len(), random).map(ClientNumber)).collect()
+        sample(count, self.clients.len(), ClientNumber, random).collect()
     }
 
     pub(super) fn all_tokens(&self) -> Vec<TokenNumber> {
@@ -387,21 +416,24 @@ impl Oracle {
     pub(super) fn pick_live_token(&self, random: &mut fastrand::Rng) -> Option<TokenNumber> {
         let is_live = |token: &TokenNumber| {
             let token = self.token(*token);
-            token.life == Life::Live && self.client(token.client).life == Life::Live
+            let lives = [token.life, self.client(token.client).life, self.life_of_grant(token.grant)];
+            lives == [Life::Live; 3]
         };
         (0..TRIES).filter_map(|_| self.pick_token(random)).find(is_live)
     }
 
-    /// A client that nobody has asked to delete yet; the first `kept` are taken half of the time.
+    /// A client that may ask for tokens and that nobody has asked to delete yet; the first `kept` are taken half of the time.
     pub(super) fn pick_live_client(&self, kept: usize, random: &mut fastrand::Rng) -> Option<ClientNumber> {
         let kept = kept.min(self.clients.len());
         let from_kept = (kept > 0 && random.bool()).then(|| ClientNumber(random.usize(..kept)));
-        from_kept.or_else(|| self.pick_client(random, |client| client.life == Life::Live))
+        let picked = from_kept.or_else(|| self.pick_client(random, |client| client.life == Life::Live));
+        picked.filter(|number| !self.is_of_people(*number))
     }
 
-    /// A client of another number than the first `kept` that nobody has asked to delete yet.
+    /// A client of another number than the first `kept`, which people do not use, that nobody has asked to delete yet.
     pub(super) fn pick_client_to_delete(&self, kept: usize, random: &mut fastrand::Rng) -> Option<ClientNumber> {
-        self.pick_client(random, |client| client.life == Life::Live).filter(|number| number.0 >= kept)
+        self.pick_client(random, |client| client.life == Life::Live)
+            .filter(|number| number.0 >= kept && !self.is_of_people(*number))
     }
 
     /// The id of a client that is deleted, for another one. It is given once.
@@ -442,6 +474,28 @@ impl Oracle {
 const TRIES: usize = 16;
 const RECENT: usize = 500;
 const ENDING: usize = 64;
+
+/// So many of `count` at random, fewer if there are none.
+fn sample<N>(
+    wanted: usize,
+    count: usize,
+    number: fn(usize) -> N,
+    random: &mut fastrand::Rng,
+) -> impl Iterator<Item = N> {
+    (0..wanted).filter_map(move |_| pick(count, random).map(number))
+}
+
+/// What has changed, and a sample of all.
+fn with_sample<N: Ord>(
+    mut changed: BTreeSet<N>,
+    wanted: usize,
+    count: usize,
+    number: fn(usize) -> N,
+    random: &mut fastrand::Rng,
+) -> Vec<N> {
+    changed.extend(sample(wanted, count, number, random));
+    changed.into_iter().collect()
+}
 
 fn pick(count: usize, random: &mut fastrand::Rng) -> Option<usize> {
     let first = if random.bool() { count.saturating_sub(RECENT) } else { 0 };
@@ -495,7 +549,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(oracle: &Oracle, expected: &[fn(Place) -> Violation]) {
+    pub(super) fn check(oracle: &Oracle, expected: &[fn(Place) -> Violation]) {
         let kinds = |violations: &[Violation]| violations.iter().map(std::mem::discriminant).collect::<Vec<_>>();
         let place = Place { client: String::new(), issued: None, start: 0 };
         let expected: Vec<_> = expected.iter().map(|violation| violation(place.clone())).collect();

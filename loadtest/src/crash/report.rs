@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use serde::Serialize;
 
 use crate::crash::driver::{Found, JournalVerdict};
 use crate::crash::tables::{self, CatchUp};
 use crate::crash::tally::Tally;
 use crate::server::Installation;
+use crate::table::{list, table};
 
 /// What a run has found.
 #[derive(Debug, Serialize)]
@@ -23,8 +23,12 @@ pub(super) struct Report {
     kills_after_ready: usize,
     requests: Tally,
     tokens_issued: usize,
+    grants: usize,
+    devices: usize,
     tokens_checked: usize,
     clients_checked: usize,
+    grants_checked: usize,
+    devices_checked: usize,
     lost: usize,
     revived: usize,
     ready_ms_median: f64,
@@ -48,7 +52,7 @@ const SHOWN: usize = 20;
 
 impl Report {
     pub(super) fn new(seed: u64, elapsed: Duration, installation: &Installation, found: Found) -> Self {
-        let Found { counts, tally, issued, tables, violations, journal } = found;
+        let Found { counts, tally, issued, granted, devices, tables, violations, journal } = found;
         let mut ready = counts.ready;
         ready.sort_unstable();
         let milliseconds = |ready: Option<&Duration>| ready.copied().unwrap_or_default().as_secs_f64() * 1000.0;
@@ -60,8 +64,12 @@ impl Report {
             kills_after_ready: counts.kills_after_ready,
             requests: tally,
             tokens_issued: issued,
+            grants: granted,
+            devices,
             tokens_checked: counts.tokens_checked,
             clients_checked: counts.clients_checked,
+            grants_checked: counts.grants_checked,
+            devices_checked: counts.devices_checked,
             lost: violations.iter().filter(|violation| violation.is_loss()).count(),
             revived: violations.iter().filter(|violation| violation.is_revival()).count(),
             ready_ms_median: milliseconds(ready.get(ready.len() / 2)),
@@ -83,17 +91,14 @@ impl Report {
     }
 
     fn requests(&self) -> Table {
-        let mut table = table();
-        table.set_header(["", "acknowledged", "refused", "unknown"]);
-        for (kind, outcomes) in self.requests.rows() {
+        let rows = self.requests.rows().map(|(kind, outcomes)| {
             let counts = [outcomes.acknowledged, outcomes.refused, outcomes.unknown].map(|count| count.to_string());
-            table.add_row([vec![kind.to_string()], counts.into()].concat());
-        }
-        right_align(table)
+            [vec![kind.to_string()], counts.into()].concat()
+        });
+        table(&["", "acknowledged", "refused", "unknown"], rows)
     }
 
     fn figures(&self) -> Table {
-        let mut table = table();
         let kills_at_start = format!("{} before ready, {} just after", self.kills_before_ready, self.kills_after_ready);
         let ready = format!("{:.0} ms median, {:.0} ms max", self.ready_ms_median, self.ready_ms_max);
         let journal = match self.journal {
@@ -101,23 +106,23 @@ impl Report {
             JournalVerdict::Damaged => "damaged",
             JournalVerdict::Skipped => "skipped: not asked, or this server has no such command",
         };
-        for (name, figure) in [
+        let [tokens, clients] = [self.tokens_checked, self.clients_checked];
+        let [grants, devices] = [self.grants_checked, self.devices_checked];
+        let looked_up = format!("{tokens} tokens, {clients} clients, {grants} grants, {devices} devices");
+        let figures = [
             ("kills under load", self.kills.to_string()),
             ("kills of a start", kills_at_start),
             ("tokens issued", self.tokens_issued.to_string()),
-            ("looked up after a restart", format!("{} tokens, {} clients", self.tokens_checked, self.clients_checked)),
+            ("people's grants", self.grants.to_string()),
+            ("devices", self.devices.to_string()),
+            ("looked up after a restart", looked_up),
             ("lost", self.lost.to_string()),
             ("revived", self.revived.to_string()),
             ("ready after", ready),
             ("tessera journal verify", journal.to_owned()),
             ("took", format!("{:.0} s", self.seconds)),
-        ] {
-            table.add_row([name.to_owned(), figure]);
-        }
-        for (name, figure) in self.database.iter().flat_map(Database::figures) {
-            table.add_row([name.to_owned(), figure]);
-        }
-        table
+        ];
+        list(figures.into_iter().chain(self.database.iter().flat_map(Database::figures)))
     }
 }
 
@@ -161,16 +166,4 @@ impl fmt::Display for Report {
             self.data_dir.display()
         )
     }
-}
-
-fn table() -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table
-}
-
-/// All columns but the first, which has the names.
-fn right_align(mut table: Table) -> Table {
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
 }

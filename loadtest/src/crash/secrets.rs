@@ -13,8 +13,10 @@ use crate::crash::oracle::Oracle;
 use crate::crash::violation::Violation;
 use crate::server::Installation;
 
-/// What every access token begins with. Nothing else may have it either.
-const TOKEN_PREFIX: &str = "tsr_at_";
+/// What access tokens, refresh tokens and codes begin with. Nothing else may have it either.
+const PREFIXES: [&str; 4] = ["tsr_at_", "tsr_rt_", "tsr_ac_", "tsr_dc_"];
+/// All prefixes have so many bytes.
+const PREFIX_BYTES: usize = 7;
 /// How many tokens and how many clients give pieces to search for. The prefix finds all tokens besides.
 const SAMPLE: usize = 1000;
 /// A piece of so many characters betrays the secret that it is of.
@@ -29,11 +31,22 @@ pub(super) fn search(
 ) -> io::Result<Vec<Violation>> {
     let mut pieces = pieces_of(&installation.admin.secret);
     for token in oracle.sample_tokens(SAMPLE, random) {
-        pieces.extend(pieces_of(oracle.text(token).trim_start_matches(TOKEN_PREFIX)));
+        pieces.extend(pieces_of(without_prefix(oracle.text(token))));
     }
     for client in oracle.sample_clients(SAMPLE, random) {
         pieces.extend(pieces_of(&oracle.credentials(client).secret));
     }
+    for grant in oracle.all_grants().into_iter().take(SAMPLE) {
+        pieces.extend(oracle.secrets_of(grant).flat_map(|secret| pieces_of(without_prefix(secret))));
+    }
+    for device in oracle.all_devices().into_iter().take(SAMPLE) {
+        pieces.extend(pieces_of(without_prefix(oracle.device_code(device))));
+        // As it is shown, and its letters alone.
+        let user_code = oracle.user_code(device);
+        pieces.extend([user_code.to_owned(), user_code.replace('-', "")].map(String::into_bytes));
+    }
+    pieces.extend(oracle.accounts().iter().flat_map(|account| pieces_of(&account.password)));
+    pieces.extend(oracle.sessions().iter().flat_map(|browser| pieces_of(browser.session())));
     search_files(&files(installation)?, &pieces)
 }
 
@@ -43,10 +56,14 @@ fn search_files(files: &[PathBuf], pieces: &[Vec<u8>]) -> io::Result<Vec<Violati
     for file in files {
         let content = fs::read(file)?;
         let piece = pieces.find(&content).map(|piece| piece.start());
-        let offset = memmem::find(&content, TOKEN_PREFIX.as_bytes()).or(piece);
+        let offset = PREFIXES.iter().find_map(|prefix| memmem::find(&content, prefix.as_bytes())).or(piece);
         found.extend(offset.map(|offset| Violation::Secret { file: file.display().to_string(), offset }));
     }
     Ok(found)
+}
+
+fn without_prefix(token: &str) -> &str {
+    token.get(PREFIX_BYTES..).unwrap_or_default()
 }
 
 /// The middle of a secret, as text and decoded.
@@ -99,6 +116,8 @@ mod tests {
     fn a_token_a_piece_of_a_secret_and_its_bytes_are_found() {
         check(b"nothing of note", None);
         check(b"the token tsr_at_0123", Some(10));
+        check(b"the token tsr_rt_0123", Some(10));
+        check(b"the token tsr_dc_0123", Some(10));
         check(format!("the secret {}", &SECRET[16..40]).as_bytes(), Some(15));
         let bytes = URL_SAFE_NO_PAD.decode(SECRET).unwrap();
         check(&bytes, Some(15));

@@ -15,6 +15,33 @@ pub(super) enum Kind {
     Revoke,
     Register,
     Delete,
+    /// A person logs in.
+    LogIn,
+    /// A person lets a client in.
+    Authorize,
+    /// A code is redeemed.
+    Redeem,
+    /// A code is redeemed that was redeemed before.
+    RedeemAgain,
+    /// A device asks to be let in.
+    BeginDevice,
+    /// A person types the code of a device.
+    FindDevice,
+    /// A person says yes or no to a device.
+    DecideDevice,
+    /// A device asks for its tokens.
+    Poll,
+    /// A device asks for its tokens that has got them before.
+    PollAgain,
+    Refresh,
+    /// A refresh token is presented again whose successor was not used.
+    RefreshAgain,
+    /// A refresh token is presented again whose successor was used.
+    Reuse,
+    /// A grant is ended by its refresh token.
+    RevokeGrant,
+    /// A grant is ended through the admin API.
+    EndGrant,
     /// A snapshot, taken while everything goes on.
     Snapshot,
     /// Introspection while the server reads its journal.
@@ -32,6 +59,20 @@ impl fmt::Display for Kind {
             Self::Revoke => "revoke",
             Self::Register => "register a client",
             Self::Delete => "delete a client",
+            Self::LogIn => "log in",
+            Self::Authorize => "let a client in",
+            Self::Redeem => "redeem a code",
+            Self::RedeemAgain => "redeem a code again",
+            Self::BeginDevice => "let a device in",
+            Self::FindDevice => "find a device",
+            Self::DecideDevice => "decide about a device",
+            Self::Poll => "poll",
+            Self::PollAgain => "poll again, with tokens",
+            Self::Refresh => "refresh",
+            Self::RefreshAgain => "refresh again",
+            Self::Reuse => "reuse a refresh token",
+            Self::RevokeGrant => "revoke a refresh token",
+            Self::EndGrant => "end a grant",
             Self::Snapshot => "take a snapshot",
             Self::WhileStarting => "introspect a batch, at a start",
             Self::LookUp => "look up after a restart",

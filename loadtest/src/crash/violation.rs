@@ -18,6 +18,24 @@ pub(super) enum Violation {
     ClientLost(Place),
     #[error("I2: the credentials of a deleted client are accepted: {0}")]
     ClientRevived(Place),
+    #[error("I1: an acknowledged grant does not refresh: {0}")]
+    GrantLost(Place),
+    #[error("I1: an acknowledged code is not redeemed, and nobody has used it: {0}")]
+    CodeLost(Place),
+    #[error("I1: an acknowledged device does not wait, and nobody has let it in: {0}")]
+    DeviceLost(Place),
+    #[error("I1: a device is not told what a person has said to it: {0}")]
+    DecisionLost(Place),
+    #[error("I1: a session that was begun is not known: {0}")]
+    SessionLost(Place),
+    #[error("I1: a retry of a refresh gives another token than the refresh did: {0}")]
+    OtherSuccessor(Place),
+    #[error("I2: a grant refreshes that was revoked or seen to be over: {0}")]
+    GrantRevived(Place),
+    #[error("I2: a code or a refresh token that was used before gave tokens: {0}")]
+    UsedTwice(Place),
+    #[error("I2: a device that nobody has allowed, or somebody has denied, got tokens: {0}")]
+    NotAllowed(Place),
     #[error("I6: a token is active and not in tessera.live_tokens: {0}")]
     NotInTables(Place),
     #[error("I6: a token is not active and is in tessera.live_tokens: {0}")]
@@ -59,12 +77,29 @@ impl Violation {
 
     /// Whether something that was acknowledged is gone.
     pub(super) const fn is_loss(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::Hole(_) | Self::ClientLost(_))
+        matches!(
+            self,
+            Self::Lost(_)
+                | Self::Hole(_)
+                | Self::ClientLost(_)
+                | Self::GrantLost(_)
+                | Self::CodeLost(_)
+                | Self::DeviceLost(_)
+                | Self::DecisionLost(_)
+                | Self::SessionLost(_)
+        )
     }
 
     /// Whether something that was over is back.
     pub(super) const fn is_revival(&self) -> bool {
-        matches!(self, Self::Revived(_) | Self::ClientRevived(_))
+        matches!(
+            self,
+            Self::Revived(_)
+                | Self::ClientRevived(_)
+                | Self::GrantRevived(_)
+                | Self::UsedTwice(_)
+                | Self::NotAllowed(_)
+        )
     }
 }
 

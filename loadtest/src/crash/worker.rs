@@ -26,11 +26,12 @@ pub(super) struct Load<'a> {
 /// How many clients are there from the beginning and are never deleted.
 pub(super) const KEPT_CLIENTS: usize = 5;
 /// How long the tokens of a usual client live: longer than a run.
-pub(super) const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const LIFETIME_SECONDS: u32 = 30 * 24 * 3600;
+pub(super) const LIFETIME: Duration = Duration::from_secs(LIFETIME_SECONDS as u64);
 /// How long the tokens of some clients live: they expire during a run.
 pub(super) const SHORT_LIFETIME: Duration = Duration::from_secs(5);
 
-/// Of every thousand requests.
+/// How often each is asked for beside the others.
 const MIX: &[(Kind, u32)] = &[
     (Kind::Issue, 400),
     (Kind::Introspect, 250),
@@ -39,6 +40,19 @@ const MIX: &[(Kind, u32)] = &[
     (Kind::Register, 6),
     (Kind::Delete, 4),
     (Kind::Snapshot, 1),
+    (Kind::LogIn, 1),
+    (Kind::Authorize, 70),
+    (Kind::Redeem, 15),
+    (Kind::RedeemAgain, 6),
+    (Kind::BeginDevice, 25),
+    (Kind::DecideDevice, 25),
+    (Kind::Poll, 50),
+    (Kind::PollAgain, 6),
+    (Kind::Refresh, 200),
+    (Kind::RefreshAgain, 40),
+    (Kind::Reuse, 8),
+    (Kind::RevokeGrant, 10),
+    (Kind::EndGrant, 10),
 ];
 const BATCH_TOKENS: usize = 50;
 
@@ -72,6 +86,18 @@ impl Worker {
             Kind::Register => self.register(connection, load).await,
             Kind::Delete => self.delete(connection, load).await,
             Kind::Snapshot => load.take_snapshot(connection).await,
+            Kind::LogIn => load.log_somebody_in(&mut self.random, connection).await,
+            Kind::Authorize => load.let_in(self.number, &mut self.random, connection).await,
+            Kind::Redeem => load.redeem_left(self.number, &mut self.random, connection).await,
+            Kind::BeginDevice => load.begin_device(&mut self.random, connection).await,
+            Kind::FindDevice | Kind::DecideDevice => load.decide_device(&mut self.random, connection).await,
+            kind @ (Kind::Poll | Kind::PollAgain) => load.poll(kind, self.number, &mut self.random, connection).await,
+            kind @ (Kind::RedeemAgain
+            | Kind::Refresh
+            | Kind::RefreshAgain
+            | Kind::Reuse
+            | Kind::RevokeGrant
+            | Kind::EndGrant) => load.work_with_grant(kind, self.number, &mut self.random, connection).await,
             Kind::Issue | Kind::WhileStarting | Kind::LookUp => self.issue(connection, load).await,
         }
     }
@@ -266,15 +292,31 @@ impl Load<'_> {
 
     /// Counts an answer, and reads what it holds if it is the one that was hoped for. 503 and the statuses of `refusals`
     /// refuse; any other is wrong.
-    fn judge<T>(
+    pub(super) fn judge<T>(
         &self,
         kind: Kind,
         answer: &Answer,
         refusals: &[StatusCode],
         read: impl FnOnce(&Answer) -> Option<T>,
     ) -> Option<T> {
-        let is_refusal = answer.status == StatusCode::SERVICE_UNAVAILABLE || refusals.contains(&answer.status);
         let content = if answer.status.is_success() { read(answer) } else { None };
+        self.judge_content(kind, answer, refusals, content)
+    }
+
+    /// The same, where a browser is sent on.
+    pub(super) fn judge_redirect<T>(
+        &self,
+        kind: Kind,
+        answer: &Answer,
+        refusals: &[StatusCode],
+        read: impl FnOnce(&Answer) -> Option<T>,
+    ) -> Option<T> {
+        let content = if answer.status == StatusCode::SEE_OTHER { read(answer) } else { None };
+        self.judge_content(kind, answer, refusals, content)
+    }
+
+    fn judge_content<T>(&self, kind: Kind, answer: &Answer, refusals: &[StatusCode], content: Option<T>) -> Option<T> {
+        let is_refusal = answer.status == StatusCode::SERVICE_UNAVAILABLE || refusals.contains(&answer.status);
         let outcome = if content.is_some() { Outcome::Acknowledged } else { Outcome::Refused };
         self.tally.borrow_mut().count(kind, outcome);
         if content.is_none() && !is_refusal {

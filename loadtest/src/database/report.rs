@@ -3,14 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use serde::Serialize;
 
 use crate::callers::{Calls, Latencies};
 use crate::database::rate;
 use crate::database::site::Load;
 use crate::projection::Projection;
+use crate::table::{list, table};
 
 /// How many times as fast as new records are made the database must take them, once it is back.
 const CATCH_UP_RATIO_MIN: f64 = 3.0;
@@ -267,26 +267,15 @@ impl Report {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header(HEADER);
-        for (name, phase) in self.phases() {
-            table.add_row(phase.cells(name, &self.without));
-        }
-        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-        table
+        table(&HEADER, self.phases().map(|(name, phase)| phase.cells(name, &self.without)))
     }
 
     fn figures(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(NOTHING);
         let said = |Lag { records, seconds }| ("lag with PostgreSQL", format!("{records} records, {seconds} s"));
         let lag = self.with.lag.map(said);
         let catch_up = self.catch_up.iter().flat_map(CatchUp::figures);
         let contents = self.contents.iter().flat_map(Contents::figures);
-        for (name, figure) in lag.into_iter().chain(catch_up).chain(contents) {
-            table.add_row([name.to_owned(), figure]);
-        }
-        table
+        list(lag.into_iter().chain(catch_up).chain(contents))
     }
 }
 

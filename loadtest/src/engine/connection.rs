@@ -9,6 +9,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::engine::answer::{Answer, AnswerError, AnswerReader, Expected};
 use crate::engine::ledger::Due;
+use crate::engine::requests::Sent;
 
 /// A connection, and what it is doing.
 pub(crate) struct Connection {
@@ -18,6 +19,8 @@ pub(crate) struct Connection {
     state: State,
     /// What of the request the system would not take yet.
     unsent: Vec<u8>,
+    /// The bytes of the answer so far, where they are kept.
+    kept: Option<Vec<u8>>,
 }
 
 /// What a connection is doing.
@@ -45,7 +48,7 @@ impl Connection {
         let mut stream = TcpStream::connect(address)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let (reader, state, unsent) = (AnswerReader::default(), State::Connecting, Vec::new());
-        Ok(Self { stream, token, reader, state, unsent })
+        Ok(Self { stream, token, reader, state, unsent, kept: None })
     }
 
     pub(crate) const fn state(&self) -> State {
@@ -69,8 +72,12 @@ impl Connection {
     }
 
     /// Sends a request.
-    pub(crate) fn ask(&mut self, request: &[u8], due: Due, expected: Expected, registry: &Registry) -> io::Result<()> {
-        self.state = State::Asking { due, expected };
+    pub(crate) fn ask(&mut self, request: &[u8], due: Due, sent: Sent, registry: &Registry) -> io::Result<()> {
+        self.state = State::Asking { due, expected: sent.expected };
+        match &mut self.kept {
+            Some(kept) if sent.keeps_answer => kept.clear(),
+            kept => *kept = sent.keeps_answer.then(Vec::new),
+        }
         let written = write(&mut self.stream, request)?;
         if let Some(unsent) = request.get(written..).filter(|unsent| !unsent.is_empty()) {
             self.unsent.extend_from_slice(unsent);
@@ -107,12 +114,21 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            let answer = self.reader.take(buffer.get(..read).unwrap_or_default(), expected)?;
+            let bytes = buffer.get(..read).unwrap_or_default();
+            if let Some(kept) = &mut self.kept {
+                kept.extend_from_slice(bytes);
+            }
+            let answer = self.reader.take(bytes, expected)?;
             // What comes after a short read is told by an event of its own, but the end that is there already is not.
             if answer.is_some() || (read < buffer.len() && !is_closed) {
                 return Ok(answer);
             }
         }
+    }
+
+    /// All of the last answer, if it was to be kept.
+    pub(crate) fn kept(&self) -> Option<&[u8]> {
+        self.kept.as_deref()
     }
 
     /// Its answer is there.

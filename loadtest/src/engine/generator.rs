@@ -170,7 +170,7 @@ impl Generator {
             self.idle.pop_front();
             has_sent = true;
             let due = Due { is_timed: sent.is_timed, ..due };
-            if let Err(error) = connection.ask(&self.out, due, sent.expected, self.poll.registry()) {
+            if let Err(error) = connection.ask(&self.out, due, sent, self.poll.registry()) {
                 self.lose(number, &error.into());
             }
         }
@@ -256,6 +256,10 @@ impl Generator {
         self.ledger.answer(due, now, answer.is_right);
         let counter = if answer.is_right { &self.watch.answered } else { &self.watch.errors };
         counter.fetch_add(1, Ordering::Relaxed);
+        let kept = self.connections.get(number).and_then(|connection| connection.as_ref()?.kept());
+        if let Some(kept) = kept.filter(|_| answer.is_right) {
+            self.requests.take_answer(kept);
+        }
         if !answer.is_right {
             self.note(|| match answer.status {
                 200 => "answered with 200, but not with what was expected".to_owned(),

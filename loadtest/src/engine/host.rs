@@ -49,6 +49,8 @@ pub(crate) enum HostError {
     Ended { program: String, status: std::process::ExitStatus },
     #[error("only Tessera can run already: leave --target or --subject away")]
     NoTarget,
+    #[error("the rival has no people, and nothing to refresh: leave --subject away")]
+    NoPeople,
     #[error("only Tessera can be started again")]
     NotOurs,
     #[error(transparent)]

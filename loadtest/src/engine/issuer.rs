@@ -76,9 +76,14 @@ impl Issuer {
                 fill::issue(plan, clients, count, take).await?;
             }
             Self::Rival(redis) => {
+                // What is there only to be asked for need not be synced: with other writers on the disk that took a minute.
+                let (name, syncs): (String, String) =
+                    redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(redis).await?;
+                set(redis, &name, "no").await?;
                 for begin in (0..count).step_by(PIPELINE) {
                     put(redis, PIPELINE.min(count - begin), &mut tokens).await?;
                 }
+                set(redis, &name, &syncs).await?;
             }
             Self::Floor => (0..count).try_for_each(|_| tokens.push(&tessera_token()).then_some(())).unwrap_or_default(),
         }
@@ -151,6 +156,11 @@ const PIPELINE: usize = 5000;
 const REDIS_LIMIT: Duration = Duration::from_secs(60);
 /// What lives for a second has expired after so long for sure.
 const EXPIRY: Duration = Duration::from_secs(2);
+
+/// Changes a setting of Redis.
+async fn set(redis: &mut MultiplexedConnection, name: &str, value: &str) -> Result<(), RedisError> {
+    redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query_async(redis).await
+}
 
 async fn put(redis: &mut MultiplexedConnection, count: usize, tokens: &mut Tokens) -> Result<(), IssueError> {
     let mut pipeline = redis::pipe();

@@ -17,6 +17,7 @@
 //! | `requests`, `scenario` | what is sent, and what the right answer is |
 //! | `generator`, `load` | one thread that sends and times; all of them together |
 //! | `host`, `issuer`, `settings` | the processes that answer, and the tokens that they know |
+//! | `crowd` | people who let a client act for them |
 //! | `site` | a server and its load: steps, sweeps, series |
 //! | `search` | how the knee is found |
 //! | `command`, `report` | `loadtest run` and `loadtest sweep` |
@@ -24,6 +25,7 @@
 pub(crate) mod answer;
 pub(crate) mod command;
 mod connection;
+mod crowd;
 mod generator;
 mod host;
 mod issuer;

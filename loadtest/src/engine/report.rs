@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use serde::Serialize;
 
+use crate::cells;
 use crate::engine::load::Load;
 use crate::engine::settings::Settings;
+use crate::format;
 use crate::measured::{Interval, Limit, Objective, Step, Sweep};
+use crate::table::{list, table};
 
 /// What was measured at one rate.
 #[derive(Serialize)]
@@ -61,8 +63,8 @@ impl fmt::Display for SweepReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { machine_load, settings, load, sweep } = self;
         writeln!(formatter, "{}\n", heading(settings, load, *machine_load))?;
-        writeln!(formatter, "{}\n", steps(sweep).trim_fmt())?;
-        let objective = format!("p99 at most {}", time(sweep.objective.p99_micros_max));
+        writeln!(formatter, "{}\n", table(&cells::STEP_HEADER, cells::steps(sweep)).trim_fmt())?;
+        let objective = format!("p99 at most {}", format::whole_micros(sweep.objective.p99_micros_max));
         let knee = sweep.knee.and_then(|knee| sweep.steps.get(knee));
         match knee {
             Some(knee) => writeln!(formatter, "the knee: {:.0} a second, {objective}", knee.offered_per_second)?,
@@ -97,7 +99,6 @@ fn heading(settings: &Settings, load: &Load, machine_load: f64) -> String {
 }
 
 fn figures(step: &Step) -> Table {
-    let mut table = table();
     let latency = step.latency;
     let answered = format!("{:.0} a second of {:.0}", step.answered_per_second, step.offered_per_second);
     let batch = f64::from(step.tokens_per_request);
@@ -105,111 +106,35 @@ fn figures(step: &Step) -> Table {
         ("answered", Some(answered)),
         ("tokens", (batch > 1.0).then(|| format!("{:.0} a second", step.answered_per_second * batch))),
         ("errors", Some(step.errors.to_string())),
-        ("p50", Some(time(latency.p50))),
-        ("p90", Some(time(latency.p90))),
-        ("p99", Some(time(latency.p99))),
-        ("p99.9", Some(time(latency.p999))),
-        ("max", Some(time(latency.max))),
-        ("server CPU per request", Some(format!("{:.2} µs", step.cpu_micros_per_request))),
+        ("p50", Some(format::whole_micros(latency.p50))),
+        ("p90", Some(format::whole_micros(latency.p90))),
+        ("p99", Some(format::whole_micros(latency.p99))),
+        ("p99.9", Some(format::whole_micros(latency.p999))),
+        ("max", Some(format::whole_micros(latency.max))),
+        ("server CPU per request", Some(format::micros(step.cpu_micros_per_request))),
         ("server cores", Some(format!("{:.2}", step.server_cores))),
         ("Redis cores", (step.helper_cores > 0.0).then(|| format!("{:.2}", step.helper_cores))),
-        ("server memory", Some(format!("{:.0} MiB", step.resident_bytes as f64 / f64::from(1 << 20)))),
-        ("mean sync of the journal", step.sync_micros.map(|micros| format!("{:.2} ms", micros / 1000.0))),
-        ("generator busy", Some(format!("{:.0} %", step.generator_busy * 100.0))),
-        ("generator late, p99", Some(time(step.generator_late_micros))),
-        ("took", Some(format!("{:.1} s", step.seconds))),
+        ("server memory", Some(format::whole_bytes(step.resident_bytes))),
+        ("mean sync of the journal", step.sync_micros.map(format::micros)),
+        ("generator busy", Some(format::percent(step.generator_busy))),
+        ("generator late, p99", Some(format::whole_micros(step.generator_late_micros))),
+        ("took", Some(format::seconds(step.seconds))),
     ];
-    for (name, figure) in rows {
-        if let Some(figure) = figure {
-            table.add_row([name.to_owned(), figure]);
-        }
-    }
-    table
-}
-
-fn steps(sweep: &Sweep) -> Table {
-    let mut table = table();
-    table.set_header([
-        "",
-        "offered/s",
-        "answered/s",
-        "errors",
-        "p50",
-        "p90",
-        "p99",
-        "p99.9",
-        "max",
-        "CPU/request",
-        "cores",
-        "helper",
-        "sync",
-        "generator",
-        "late p99",
-    ]);
-    for (number, step) in sweep.steps.iter().enumerate() {
-        let mark = match sweep.knee {
-            Some(knee) if knee == number => "knee",
-            _ if sweep.objective.is_met_by(step) => "",
-            _ => "broken",
-        };
-        let latency = step.latency;
-        table.add_row([
-            mark.to_owned(),
-            format!("{:.0}", step.offered_per_second),
-            format!("{:.0}", step.answered_per_second),
-            step.errors.to_string(),
-            time(latency.p50),
-            time(latency.p90),
-            time(latency.p99),
-            time(latency.p999),
-            time(latency.max),
-            format!("{:.2} µs", step.cpu_micros_per_request),
-            format!("{:.2}", step.server_cores),
-            format!("{:.2}", step.helper_cores),
-            step.sync_micros.map_or_else(|| "–".to_owned(), |micros| format!("{:.2} ms", micros / 1000.0)),
-            format!("{:.0} %", step.generator_busy * 100.0),
-            time(step.generator_late_micros),
-        ]);
-    }
-    right_align(table)
+    list(rows.into_iter().filter_map(|(name, figure)| Some((name, figure?))))
 }
 
 fn series(intervals: &[Interval]) -> Table {
-    let mut table = table();
-    table.set_header(["at", "answered/s", "errors", "p50", "p99", "p99.9", "max", "cores", "memory"]);
-    for interval in intervals {
-        let latency = interval.latency;
-        table.add_row([
-            format!("{:.1} s", interval.at_seconds),
-            format!("{:.0}", interval.answered_per_second),
-            interval.errors.to_string(),
-            time(latency.p50),
-            time(latency.p99),
-            time(latency.p999),
-            time(latency.max),
-            format!("{:.2}", interval.server_cores),
-            format!("{:.0} MiB", interval.resident_bytes as f64 / f64::from(1 << 20)),
-        ]);
-    }
-    right_align(table)
+    let row = |interval: &Interval| {
+        let first = vec![
+            format::seconds(interval.at_seconds),
+            format::count(interval.answered_per_second),
+            format::whole(interval.errors),
+        ];
+        let last = vec![format::three(interval.server_cores), format::whole_bytes(interval.resident_bytes)];
+        [first, cells::latency(&interval.latency).into(), last].concat()
+    };
+    table(&SERIES_HEADER, intervals.iter().map(row))
 }
 
-/// Microseconds in the unit that suits.
-fn time(micros: u64) -> String {
-    match micros {
-        0..1000 => format!("{micros} µs"),
-        1000..1_000_000 => format!("{:.2} ms", micros as f64 / 1e3),
-        _ => format!("{:.2} s", micros as f64 / 1e6),
-    }
-}
-
-fn table() -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table
-}
-
-fn right_align(mut table: Table) -> Table {
-    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
-}
+const SERIES_HEADER: [&str; 10] =
+    ["at", "answered", "errors", "p50", "p90", "p99", "p99.9", "max", "server cores", "resident"];

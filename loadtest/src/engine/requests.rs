@@ -1,6 +1,9 @@
 //! What is sent: bytes that were made before, put together without an allocation.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memchr::memmem;
 
 use crate::engine::answer::Expected;
 
@@ -8,6 +11,9 @@ use crate::engine::answer::Expected;
 pub(crate) trait Requests: Send {
     /// Appends the next request. `None` where there are no more.
     fn write_next(&mut self, out: &mut Vec<u8>) -> Option<Sent>;
+
+    /// Takes a right answer, as it came, to a request whose answer was to be kept.
+    fn take_answer(&mut self, _answer: &[u8]) {}
 }
 
 /// What was written.
@@ -16,6 +22,8 @@ pub(crate) struct Sent {
     pub(crate) expected: Expected,
     /// Whether its time counts.
     pub(crate) is_timed: bool,
+    /// Whether a later request is made of its answer.
+    pub(crate) keeps_answer: bool,
 }
 
 /// Tokens of the same length, one after the other: a million of them are one allocation.
@@ -87,7 +95,7 @@ impl Requests for TokenForms {
         self.asker = (self.asker + 1) % self.fronts.len();
         out.extend_from_slice(front);
         out.extend_from_slice(token);
-        Some(Sent { expected: self.expected, is_timed: true })
+        Some(Sent { expected: self.expected, is_timed: true, keeps_answer: false })
     }
 }
 
@@ -101,9 +109,46 @@ pub(crate) struct Ready {
 impl Requests for Ready {
     fn write_next(&mut self, out: &mut Vec<u8>) -> Option<Sent> {
         out.extend_from_slice(self.requests.get(self.random.usize(..self.requests.len().max(1)))?);
-        Some(Sent { expected: self.expected, is_timed: true })
+        Some(Sent { expected: self.expected, is_timed: true, keeps_answer: false })
     }
 }
+
+/// Refresh tokens that are good now, and wait to be used. Each is the last of its chain.
+pub(crate) type Leaves = Arc<Mutex<VecDeque<Box<[u8]>>>>;
+
+/// Refreshes: each answer has the token of a later request.
+pub(crate) struct Chains {
+    /// All of a request but the token.
+    pub(crate) front: Arc<Vec<u8>>,
+    /// Where the tokens came from and go back to.
+    pub(crate) home: Leaves,
+    /// Those of this thread. Whose answer is wrong is not used again.
+    pub(crate) leaves: VecDeque<Box<[u8]>>,
+    pub(crate) expected: Expected,
+}
+
+impl Requests for Chains {
+    fn write_next(&mut self, out: &mut Vec<u8>) -> Option<Sent> {
+        let leaf = self.leaves.pop_front()?;
+        out.extend_from_slice(&self.front);
+        out.extend_from_slice(&leaf);
+        Some(Sent { expected: self.expected, is_timed: true, keeps_answer: true })
+    }
+
+    fn take_answer(&mut self, answer: &[u8]) {
+        let begin = memmem::find(answer, REFRESH_TOKEN).map(|at| at + REFRESH_TOKEN.len());
+        let token = begin.and_then(|begin| answer.get(begin..)?.split(|byte| *byte == b'"').next());
+        self.leaves.extend(token.map(Box::from));
+    }
+}
+
+impl Drop for Chains {
+    fn drop(&mut self) {
+        self.home.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.leaves);
+    }
+}
+
+const REFRESH_TOKEN: &[u8] = br#""refresh_token":""#;
 
 /// Several kinds, each with its share of all.
 pub(crate) struct Mix {
@@ -165,6 +210,20 @@ mod tests {
         written.sort();
         written.dedup();
         assert_eq!(written, ["a:one", "a:six", "a:two", "b:one", "b:six", "b:two"]);
+    }
+
+    #[test]
+    fn each_refresh_uses_the_token_of_the_answer_before_and_the_last_goes_back() {
+        let home = Leaves::default();
+        let leaves = VecDeque::from([Box::from(*b"one"), Box::from(*b"two")]);
+        let front = Arc::new(b"t=".to_vec());
+        let mut chains = Chains { front, home: Arc::clone(&home), leaves, expected: b"" };
+        assert_eq!(all_of(&mut chains, 3), ["t=one", "t=two"]);
+        chains.take_answer(br#"{"access_token":"a","refresh_token":"three","scope":"read"}"#);
+        assert_eq!(all_of(&mut chains, 2), ["t=three"]);
+        chains.take_answer(br#"{"refresh_token":"four"}"#);
+        drop(chains);
+        assert_eq!(*home.lock().unwrap(), [Box::<[u8]>::from(*b"four")]);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! What is asked of a server.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::client::Credentials;
 use crate::engine::answer::Expected;
-use crate::engine::requests::{Mix, Order, Part, Ready, Requests, TokenForms, Tokens};
+use crate::engine::requests::{Chains, Leaves, Mix, Order, Part, Ready, Requests, TokenForms, Tokens};
 use crate::fill::{FORM, request_head, token_request, write_request};
 use crate::measured::Subject;
+use crate::people::REFRESH_FORM;
 
 /// What is asked of a server, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -31,6 +32,8 @@ pub(crate) enum Scenario {
     IntrospectBatch,
     /// Issue tokens, to all clients in turn.
     Issue,
+    /// Refresh people's grants, each with the token that its last refresh gave.
+    Refresh,
     /// Revoke live tokens, each once.
     Revoke,
     /// Introspect live tokens while others are revoked; only the introspections are timed.
@@ -76,7 +79,7 @@ impl Scenario {
 
     /// Whether it changes what the server holds: then answers wait for the disk.
     pub(crate) const fn is_change(self) -> bool {
-        matches!(self, Self::Issue | Self::Revoke)
+        matches!(self, Self::Issue | Self::Refresh | Self::Revoke)
     }
 
     /// Tokens of one request.
@@ -87,7 +90,7 @@ impl Scenario {
     /// Connections, where nobody says how many. Changes that wait for the same sync are answered by it together.
     pub(crate) const fn connections(self) -> u32 {
         match self {
-            Self::Issue | Self::Revoke => 256,
+            Self::Issue | Self::Refresh | Self::Revoke => 256,
             Self::IntrospectBatch => 8,
             _ => 32,
         }
@@ -109,6 +112,7 @@ impl Scenario {
             Self::IntrospectUnknown | Self::IntrospectGarbage | Self::IntrospectExpired | Self::IntrospectRevoked => 16,
             Self::IntrospectBatch => 211_000,
             Self::Issue => 142,
+            Self::Refresh => 254,
             // The floor's answer is JSON: it has ten bytes at least.
             Self::Revoke => 10,
         }
@@ -130,16 +134,22 @@ pub(crate) struct Material {
     pub(crate) unknown: Arc<Tokens>,
     /// To be revoked.
     pub(crate) pool: Arc<Tokens>,
+    /// The client that people's grants are of.
+    pub(crate) people_client: Option<Credentials>,
+    /// The refresh tokens of those grants.
+    pub(crate) leaves: Leaves,
 }
 
 /// Makes the requests of a scenario for each thread.
 pub(crate) struct Recipe {
     scenario: Scenario,
+    subject: Subject,
     shares: Shares,
     answers: Answers,
     material: Material,
     introspect_fronts: Arc<Vec<Vec<u8>>>,
     revoke_fronts: Arc<Vec<Vec<u8>>>,
+    refresh_front: Arc<Vec<u8>>,
     ready: Arc<Vec<Vec<u8>>>,
 }
 
@@ -178,11 +188,23 @@ impl Recipe {
             Scenario::Issue => material.clients.iter().map(|client| token_request(client, "read")).collect(),
             Scenario::IntrospectBatch => batches(&material, &mut random),
             Scenario::IntrospectGarbage => garbage(&material, &mut random),
+            Scenario::Refresh => refreshes(&material),
             _ => Vec::new(),
         };
         let answers = Answers::of(subject);
+        let refresh_front = Arc::new(refresh_front(&material));
         let (introspect_fronts, revoke_fronts) = (Arc::new(introspect_fronts), Arc::new(revoke_fronts));
-        Self { scenario, shares, answers, material, introspect_fronts, revoke_fronts, ready: Arc::new(ready) }
+        Self {
+            scenario,
+            subject,
+            shares,
+            answers,
+            material,
+            introspect_fronts,
+            revoke_fronts,
+            refresh_front,
+            ready: Arc::new(ready),
+        }
     }
 
     /// The requests of thread `number` of `threads`.
@@ -198,6 +220,8 @@ impl Recipe {
             Scenario::IntrospectGarbage => self.ready(answers.inactive, random),
             Scenario::IntrospectBatch => self.ready(answers.batch, random),
             Scenario::Issue => self.ready(answers.issued, random),
+            Scenario::Refresh if self.subject == Subject::Tessera => self.refresh((number, threads)),
+            Scenario::Refresh => self.ready(answers.issued, random),
             Scenario::Revoke => revoking(),
             Scenario::IntrospectMix => self.mix(random),
             Scenario::RevokeStorm => {
@@ -242,6 +266,17 @@ impl Recipe {
         Box::new(TokenForms { fronts, tokens, order, expected: self.answers.revoked, asker: 0 })
     }
 
+    fn refresh(&self, (number, threads): (u32, u32)) -> Box<dyn Requests> {
+        let home = Arc::clone(&self.material.leaves);
+        let leaves = {
+            let mut all = home.lock().unwrap_or_else(PoisonError::into_inner);
+            // Of what is left for this thread and those after it.
+            let share = all.len() / threads.saturating_sub(number).max(1) as usize;
+            all.drain(..share).collect()
+        };
+        Box::new(Chains { front: Arc::clone(&self.refresh_front), home, leaves, expected: self.answers.issued })
+    }
+
     fn ready(&self, expected: Expected, random: fastrand::Rng) -> Box<dyn Requests> {
         Box::new(Ready { requests: Arc::clone(&self.ready), random, expected })
     }
@@ -259,6 +294,22 @@ fn fronts(path: &str, askers: &[Credentials], token_bytes: usize) -> Vec<Vec<u8>
 }
 
 const TOKEN_FIELD: &str = "token=";
+
+/// All of a refresh but the token.
+fn refresh_front(material: &Material) -> Vec<u8> {
+    let client = material.people_client.as_ref();
+    let head = request_head("/oauth2/token", client.map_or("", Credentials::authorization), FORM);
+    let length = REFRESH_FORM.len() + REFRESH_TOKEN_BYTES;
+    format!("{head}Content-Length: {length}\r\n\r\n{REFRESH_FORM}").into_bytes()
+}
+
+/// What refreshes look like, for who does not read them.
+fn refreshes(material: &Material) -> Vec<Vec<u8>> {
+    vec![[&*refresh_front(material), &[b'x'; REFRESH_TOKEN_BYTES]].concat()]
+}
+
+/// The length of a refresh token of Tessera's.
+pub(crate) const REFRESH_TOKEN_BYTES: usize = 93;
 
 /// Batches of any live tokens.
 fn batches(material: &Material, random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
@@ -296,6 +347,9 @@ const GARBAGE_BYTES_MAX: usize = 300;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
     use super::*;
 
     fn material() -> Material {
@@ -314,6 +368,8 @@ mod tests {
             revoked: tokens("r"),
             unknown: tokens("u"),
             pool: tokens("p"),
+            people_client: Some(client("people")),
+            leaves: Arc::new(Mutex::new(VecDeque::from([Box::from([b'f'; REFRESH_TOKEN_BYTES])]))),
         }
     }
 

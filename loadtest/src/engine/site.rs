@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::Pid;
+use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Connection, Credentials, get};
+use crate::client::{Bearer, Connection, Credentials, NoAnswer, get};
+use crate::engine::crowd::{Crowd, CrowdError};
 use crate::engine::generator::{GeneratorError, Outcome};
 use crate::engine::host::{Host, HostError, Process, Redis};
 use crate::engine::issuer::{IssueError, Issuer};
@@ -33,6 +35,8 @@ pub(crate) struct Site {
     empty_bytes: u64,
     /// The same when there were all that it is started with.
     filled_bytes: u64,
+    /// How long it took to issue them.
+    filling: Duration,
     /// Where the server's files are.
     folder: TempDir,
 }
@@ -45,7 +49,13 @@ pub(crate) enum SiteError {
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error(transparent)]
+    Crowd(#[from] CrowdError),
+    #[error(transparent)]
     Generator(#[from] GeneratorError),
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    #[error("the server answered {what} with {status}")]
+    Refused { what: &'static str, status: u16 },
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
@@ -56,6 +66,14 @@ pub(crate) struct Measured {
     pub(crate) step: Step,
     /// One for each interval, where one was asked for.
     pub(crate) intervals: Vec<Interval>,
+}
+
+/// A snapshot that was taken beside a load: when, from the beginning of its first interval.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) bytes: u64,
+    pub(crate) begin: Duration,
+    pub(crate) end: Duration,
 }
 
 impl Site {
@@ -112,6 +130,7 @@ impl Site {
             material: Material::default(),
             empty_bytes: 0,
             filled_bytes: 0,
+            filling: Duration::ZERO,
             folder,
         };
         site.fill().await?;
@@ -127,7 +146,9 @@ impl Site {
         self.material.clients = self.issuer.clients(own, self.settings.clients as usize).await?;
         self.empty_bytes = self.resident_bytes();
         let tokens = usize::try_from(self.settings.tokens).unwrap_or(usize::MAX);
+        let began = Instant::now();
         self.material.live = self.issuer.issue(&self.material.clients, tokens).await?;
+        self.filling = began.elapsed();
         self.filled_bytes = self.resident_bytes();
         Ok(())
     }
@@ -147,6 +168,38 @@ impl Site {
         self.measure_while(load, Some(interval), meanwhile).await
     }
 
+    /// Requests at one rate, seen interval by interval. A snapshot of all live tokens is taken so long after the first began.
+    pub(crate) async fn beside_snapshot(
+        &mut self,
+        load: &Load,
+        interval: Duration,
+        after: Duration,
+    ) -> Result<(Measured, Snapshot), SiteError> {
+        let (bearer, address) = (self.bearer().await?, self.address());
+        let meanwhile = async |begin: Instant| {
+            let asked = begin + after;
+            sleep_until(asked).await;
+            let bytes = take_snapshot(address, &bearer).await?;
+            let end = begin.elapsed();
+            Ok::<_, SiteError>(Snapshot { bytes, begin: after, end })
+        };
+        let (measured, taken) = self.series(load, interval, meanwhile).await?;
+        Ok((measured, taken?))
+    }
+
+    /// Takes a snapshot: how many bytes it has.
+    pub(crate) async fn snapshot(&self) -> Result<u64, SiteError> {
+        take_snapshot(self.address(), &self.bearer().await?).await
+    }
+
+    /// What opens the admin API of Tessera.
+    async fn bearer(&self) -> Result<Bearer, SiteError> {
+        let Host::Tessera { installation, .. } = &self.host else { return Err(HostError::NotOurs.into()) };
+        let answer = Connection::open(self.address()).await?.ask(installation.admin.issue()).await?;
+        let refused = || SiteError::Refused { what: "a request for the admin's token", status: answer.status.as_u16() };
+        Ok(Bearer::new(&answer.access_token().ok_or_else(refused)?))
+    }
+
     /// Raises the rate until the objective breaks, and looks for the highest that meets it.
     pub(crate) async fn sweep(&mut self, load: &Load, plan: &Plan) -> Result<Sweep, SiteError> {
         let server_cores = self.settings.workers(&self.placement.server);
@@ -154,23 +207,24 @@ impl Site {
             self.step(&Load { per_second: Some(per_second), ..load.clone() }).await
         });
         let found = found.await?;
-        Ok(self.swept(load, plan.objective, found))
+        Ok(self.swept(load, plan.objective, None, found))
     }
 
     /// Measures at rising shares of what the server answers when nobody waits, until the objective breaks.
     pub(crate) async fn climb(&mut self, load: &Load, ladder: &Ladder<'_>) -> Result<Sweep, SiteError> {
         let server_cores = self.settings.workers(&self.placement.server);
         let closed = Load { per_second: None, duration: ladder.closed, ..load.clone() };
-        let peak = self.step(&closed).await?.answered_per_second.max(PEAK_MIN);
+        let closed = self.step(&closed).await?;
+        let peak = closed.answered_per_second.max(PEAK_MIN);
         let rates = ladder.shares.iter().map(|share| share * peak);
         let found = climb(ladder.objective, rates, server_cores, async |per_second| {
             self.step(&Load { per_second: Some(per_second), ..load.clone() }).await
         });
         let found = found.await?;
-        Ok(self.swept(load, ladder.objective, found))
+        Ok(self.swept(load, ladder.objective, Some(closed), found))
     }
 
-    fn swept(&self, load: &Load, objective: Objective, found: Found) -> Sweep {
+    fn swept(&self, load: &Load, objective: Objective, closed: Option<Step>, found: Found) -> Sweep {
         Sweep {
             subject: self.settings.subject,
             scenario: load.scenario.name(),
@@ -178,6 +232,7 @@ impl Site {
             connections: load.connections,
             live_tokens: self.settings.tokens,
             objective,
+            closed,
             steps: found.steps,
             knee: found.knee,
             limit: found.limit,
@@ -292,11 +347,34 @@ impl Site {
         {
             self.material.revoked = self.issuer.revoked(&owner, dead).await?;
         }
+        if needs(Scenario::Refresh) {
+            self.prepare_grants().await?;
+        }
         let revoked = load.requests_max() * load.scenario.revoking_share(&load.shares);
         if let (true, Some(owner)) = (revoked > 0.0, self.material.revoker.clone()) {
             let count = whole(revoked * POOL_MARGIN) + POOL_SPARE;
             self.material.pool = self.issuer.issue(&[owner], count).await?;
         }
+        Ok(())
+    }
+
+    /// Has people let a client act for them, as often as it takes. Only Tessera has people.
+    async fn prepare_grants(&mut self) -> Result<(), SiteError> {
+        let client = match (&self.issuer, self.settings.subject) {
+            (_, Subject::Rival) => return Err(HostError::NoPeople.into()),
+            (Issuer::Tessera { admin_token, .. }, _) => {
+                let missing = GRANTS.saturating_sub(self.material.leaves.lock().map_or(0, |leaves| leaves.len()));
+                let known = self.material.people_client.clone();
+                let crowd = Crowd { server: self.host.address(), bearer: Bearer::new(admin_token) };
+                let (client, leaves) = crowd.grant(known, missing).await?;
+                if let Ok(mut known) = self.material.leaves.lock() {
+                    known.extend(leaves);
+                }
+                client
+            }
+            (Issuer::Rival(_) | Issuer::Floor, _) => self.issuer.clients(PEOPLE_CLIENT, 1).await?.pop(),
+        };
+        self.material.people_client = client;
         Ok(())
     }
 
@@ -318,14 +396,6 @@ impl Site {
         answer.and_then(|answer| Syncs::read(str::from_utf8(&answer.body).ok()?)).unwrap_or_default()
     }
 
-    /// Tessera as it is installed here, if it is.
-    pub(crate) const fn installation(&self) -> Option<&Installation> {
-        match &self.host {
-            Host::Tessera { installation, .. } => Some(installation),
-            Host::Floor(_) | Host::Rival { .. } | Host::Other { .. } => None,
-        }
-    }
-
     /// With every core said.
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
@@ -344,6 +414,11 @@ impl Site {
     /// What the server held of memory when it had its live tokens and nobody had asked yet, in bytes.
     pub(crate) const fn filled_bytes(&self) -> u64 {
         self.filled_bytes
+    }
+
+    /// How long it took to issue the live tokens that it was started with.
+    pub(crate) const fn filling(&self) -> Duration {
+        self.filling
     }
 
     /// Resident memory of the server, in bytes.
@@ -389,6 +464,19 @@ impl Site {
         self.host.stop().await?;
         Ok(self.folder.close()?)
     }
+}
+
+/// On a connection of its own: an idle one might be closed by then.
+async fn take_snapshot(server: SocketAddr, bearer: &Bearer) -> Result<u64, SiteError> {
+    let answer = Connection::open(server).await?.ask(bearer.take_snapshot()).await?;
+    let document = serde_json::from_slice::<SnapshotDocument>(&answer.body).ok();
+    let refused = || SiteError::Refused { what: "a request for a snapshot", status: answer.status.as_u16() };
+    Ok(document.ok_or_else(refused)?.bytes)
+}
+
+#[derive(Deserialize)]
+struct SnapshotDocument {
+    bytes: u64,
 }
 
 async fn start_tessera(installation: &Installation, placement: &Placement) -> Result<(Server, Duration), HostError> {
@@ -499,6 +587,10 @@ impl Syncs {
 /// Clients that introspect anybody's tokens.
 const GATEWAYS: usize = 16;
 const LIFETIME_SECONDS: u32 = 86_400;
+/// Of those who have no people.
+const PEOPLE_CLIENT: ClientKind = ClientKind { lifetime_seconds: LIFETIME_SECONDS, introspection: "own" };
+/// Grants that are refreshed in turn.
+const GRANTS: usize = 10_000;
 /// Tokens of each kind that is not live, if there are as many live ones.
 const DEAD_TOKENS: usize = 100_000;
 /// So many more tokens are made to be revoked than should be needed.

@@ -39,6 +39,12 @@ pub(super) fn token(answer: &Answer, client_id: &str, sent: Instant, now: Instan
     Ok(Token::issued(access_token, client_id.to_owned(), scope, lifetime, (sent, now)))
 }
 
+/// Judges a refusal of what a code or a refresh token stood for (RFC 6749 §5.2).
+pub(super) fn invalid_grant(answer: &Answer) -> Result<(), Wrong> {
+    let ErrorResponse { error } = parse(answer)?;
+    (error == "invalid_grant").then_some(()).ok_or(Wrong::Malformed)
+}
+
 /// Who was registered.
 pub(super) fn credentials(answer: &Answer) -> Result<Credentials, Wrong> {
     answer.credentials().ok_or(Wrong::Malformed)
@@ -104,6 +110,11 @@ struct TokenResponse {
 }
 
 #[derive(Deserialize)]
+struct ErrorResponse {
+    error: String,
+}
+
+#[derive(Deserialize)]
 struct BatchResponse {
     results: Vec<Value>,
 }
@@ -138,7 +149,7 @@ mod tests {
     const TALKATIVE: &str = r#"{"active":false,"exp":2}"#;
 
     fn answer(body: &str) -> Answer {
-        Answer { status: StatusCode::OK, body: body.to_owned().into() }
+        Answer { status: StatusCode::OK, headers: Default::default(), body: body.to_owned().into() }
     }
 
     fn live(now: Instant) -> Token {

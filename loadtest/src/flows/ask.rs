@@ -8,6 +8,7 @@ use goose::prelude::{GooseRequest, GooseUser, TransactionError};
 use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::header::HOST;
+use hyper::http::uri::PathAndQuery;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Answer, Bearer, Credentials, Request};
@@ -33,7 +34,7 @@ pub(super) async fn ask<T>(
     // The client below says whom it asks.
     head.headers.remove(HOST);
     let method = goose_method_from_method(head.method)?;
-    let builder = user.get_request_builder(&method, head.uri.path())?;
+    let builder = user.get_request_builder(&method, head.uri.path_and_query().map_or("/", PathAndQuery::as_str))?;
     let builder = builder.headers(head.headers).body(body.to_bytes());
     let request = GooseRequest::builder().name(name).expect_status_code(expected.as_u16()).error_on_fail();
     let mut asked = match user.request(request.set_request_builder(builder).build()).await {
@@ -44,7 +45,8 @@ pub(super) async fn ask<T>(
         }
     };
     let response = asked.response?;
-    let answer = Answer { status: response.status(), body: response.bytes().await? };
+    let answer =
+        Answer { status: response.status(), headers: response.headers().clone(), body: response.bytes().await? };
     match judge(&answer) {
         Ok(found) => Ok(found),
         Err(wrong) => {

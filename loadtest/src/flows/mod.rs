@@ -5,6 +5,10 @@
 //!  goose, one task   │
 //!  for each user     ├ gateway ──── introspects tokens of every kind
 //!                    │
+//!                    ├ person ───── logs in, consents, lets clients in
+//!                    │
+//!                    ├ application  refreshes for a person, loses answers, is stolen from
+//!                    │
 //!                    └ holder ───── holds tokens; in a leak all holders revoke theirs at once, while all are introspected
 //! ```
 //!
@@ -19,10 +23,13 @@ mod ask;
 mod client_credentials;
 mod ground;
 mod introspect_mix;
+mod login;
+mod refresh;
 mod revoke_storm;
 mod role;
 mod target;
 mod token;
+mod visitor;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -46,6 +53,8 @@ use crate::client::Credentials;
 use crate::flows::client_credentials::Service;
 use crate::flows::ground::{Ground, GroundError};
 use crate::flows::introspect_mix::Gateway;
+use crate::flows::login::Person;
+use crate::flows::refresh::Application;
 use crate::flows::revoke_storm::Holder;
 use crate::flows::role::{ARRIVE, LEAVE};
 use crate::flows::target::{Target, TargetError, parse_admin};
@@ -93,6 +102,14 @@ pub(crate) struct Options {
     report: Option<String>,
 }
 
+impl Options {
+    /// Users may take the part of so many people.
+    fn people(&self) -> u16 {
+        let has_people = self.flows.iter().any(|weighted| matches!(weighted.flow, Flow::Login | Flow::Refresh));
+        if has_people { self.users } else { 0 }
+    }
+}
+
 /// What users do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Flow {
@@ -102,6 +119,10 @@ enum Flow {
     IntrospectMix,
     /// Many tokens are revoked at once while they are introspected.
     RevokeStorm,
+    /// People log in, consent, and let clients in, which redeem codes.
+    Login,
+    /// Applications refresh people's grants in chains.
+    Refresh,
 }
 
 impl Flow {
@@ -111,6 +132,8 @@ impl Flow {
             Self::ClientCredentials => role::scenario(&name, weight, Service::new(ground)),
             Self::IntrospectMix => role::scenario(&name, weight, Gateway::new(ground)),
             Self::RevokeStorm => role::scenario(&name, weight, Holder::new(ground)),
+            Self::Login => role::scenario(&name, weight, Person::new(ground)),
+            Self::Refresh => role::scenario(&name, weight, Application::new(ground)),
         }
     }
 }
@@ -130,10 +153,12 @@ struct Weighted {
 
 impl Weighted {
     /// There are more gateways than services, and many more than leaks.
-    const ALL: [Self; 3] = [
+    const ALL: [Self; 5] = [
         Self { flow: Flow::ClientCredentials, weight: 3 },
         Self { flow: Flow::IntrospectMix, weight: 5 },
         Self { flow: Flow::RevokeStorm, weight: 2 },
+        Self { flow: Flow::Login, weight: 1 },
+        Self { flow: Flow::Refresh, weight: 3 },
     ];
 }
 
@@ -185,7 +210,7 @@ pub(crate) async fn run(options: &Options) -> Result<bool, FlowsError> {
         return Err(FlowsError::TooFewUsers { flows });
     }
     if let (Some(target), Some(admin)) = (&options.target, &options.admin) {
-        let ground = Ground::prepare(target.find().await?, admin).await?;
+        let ground = Ground::prepare(target.find().await?, admin, options.people()).await?;
         return go_through(options, ground).await;
     }
     let folder = tempfile::Builder::new().prefix("tessera-flows-").tempdir()?;
@@ -195,7 +220,7 @@ pub(crate) async fn run(options: &Options) -> Result<bool, FlowsError> {
     machine::raise_open_files()?;
     let mut server = installation.start(&[])?;
     server.ready().await?;
-    let ground = Ground::prepare(installation.address, &installation.admin).await?;
+    let ground = Ground::prepare(installation.address, &installation.admin, options.people()).await?;
     let has_passed = go_through(options, ground).await?;
     server.stop().await?;
     Ok(has_passed)
@@ -290,7 +315,16 @@ mod tests {
 
     #[test]
     fn flows_are_named_with_their_weights() {
-        check(&[], Some(&[(Flow::ClientCredentials, 3), (Flow::IntrospectMix, 5), (Flow::RevokeStorm, 2)]));
+        check(
+            &[],
+            Some(&[
+                (Flow::ClientCredentials, 3),
+                (Flow::IntrospectMix, 5),
+                (Flow::RevokeStorm, 2),
+                (Flow::Login, 1),
+                (Flow::Refresh, 3),
+            ]),
+        );
         check(&["--flow", "revoke-storm"], Some(&[(Flow::RevokeStorm, 1)]));
         let two = ["--flow", "introspect-mix=1000", "--flow=revoke-storm=7"];
         check(&two, Some(&[(Flow::IntrospectMix, 1000), (Flow::RevokeStorm, 7)]));
@@ -301,7 +335,15 @@ mod tests {
 
     #[test]
     fn a_target_comes_with_its_admin_and_without_a_server_of_ours() {
-        let all = Some(&[(Flow::ClientCredentials, 3), (Flow::IntrospectMix, 5), (Flow::RevokeStorm, 2)][..]);
+        let all = Some(
+            &[
+                (Flow::ClientCredentials, 3),
+                (Flow::IntrospectMix, 5),
+                (Flow::RevokeStorm, 2),
+                (Flow::Login, 1),
+                (Flow::Refresh, 3),
+            ][..],
+        );
         let (target, admin) = ("--target=http://127.0.0.1:8080", "--admin=operator:secret");
         check(&[target, admin], all);
         check(&[target], None);
@@ -314,6 +356,6 @@ mod tests {
     #[tokio::test]
     async fn each_flow_needs_a_user() {
         let Arguments { options } = Arguments::try_parse_from(["flows", "--users", "2"]).unwrap();
-        assert!(matches!(run(&options).await, Err(FlowsError::TooFewUsers { flows: 3 })));
+        assert!(matches!(run(&options).await, Err(FlowsError::TooFewUsers { flows: 5 })));
     }
 }

@@ -1,9 +1,11 @@
 //! The figures in words and cells, for the page, the terminal and the README alike.
 
+use crate::cells;
+use crate::check::budget::{Bound, Verdict};
+use crate::format;
 use crate::measured::{Durability, Latency, Limit, Step, Subject, Sweep};
 use crate::report::figures::{self, INTROSPECT, ISSUE, Row};
-use crate::report::format;
-use crate::report::model::{Budget, Capacity, Commit, Population, Relation};
+use crate::report::model::{Capacity, Commit, Population};
 
 pub(super) const SUMMARY_HEADER: [&str; 11] = [
     "scenario",
@@ -20,23 +22,6 @@ pub(super) const SUMMARY_HEADER: [&str; 11] = [
 ];
 
 pub(super) const BUDGET_HEADER: [&str; 4] = ["budget", "bound", "measured", "holds"];
-
-pub(super) const STEP_HEADER: [&str; 14] = [
-    "asked a second",
-    "answered",
-    "errors",
-    "p50",
-    "p90",
-    "p99",
-    "p99.9",
-    "max",
-    "CPU a request",
-    "server cores",
-    "helper cores",
-    "generator busy",
-    "sent late, p99",
-    "one sync",
-];
 
 pub(super) const POPULATION_HEADER: [&str; 10] = [
     "live tokens",
@@ -81,7 +66,7 @@ fn summary_row(row: &Row<'_>) -> Vec<String> {
     let ratio = |value: Option<f64>| value.map_or_else(String::new, format::ratio);
     let rate = row.knee.map_or_else(|| "none".to_owned(), |step| rate(row.sweep, step));
     let cpu = row.busiest.map_or_else(String::new, |step| format::micros(step.cpu_micros_per_request));
-    let latency = row.steady.map_or_else(|| vec![String::new(); 5], |step| latency(&step.latency).into());
+    let latency = row.steady.map_or_else(|| vec![String::new(); 5], |step| cells::latency(&step.latency).into());
     let first = vec![
         figures::name(row.sweep),
         rate,
@@ -100,11 +85,6 @@ fn rate(sweep: &Sweep, step: &Step) -> String {
         0 | 1 => format!("{bound}{}", format::count(answered)),
         tokens => format!("{bound}{} tokens", format::count(answered * f64::from(tokens))),
     }
-}
-
-pub(super) fn latency(latency: &Latency) -> [String; 5] {
-    let Latency { p50, p90, p99, p999, max } = *latency;
-    [p50, p90, p99, p999, max].map(format::whole_micros)
 }
 
 /// The few figures that matter: a figure, and what it says.
@@ -148,44 +128,35 @@ fn ratios(row: &Row<'_>) -> String {
     if both.is_empty() { String::new() } else { format!(": {}", both.join(", ")) }
 }
 
-/// One budget as a sentence.
-pub(super) fn budget(budget: &Budget) -> String {
-    let Budget { name, relation, bound, value, .. } = budget;
-    let measured = value.map_or_else(|| "was not measured".to_owned(), |value| format!("is {}", format::count(value)));
-    format!("{name} {measured}, and must be {} {}", at(*relation), format::count(*bound))
+/// One budget that does not hold, as a sentence.
+pub(super) fn budget(Verdict { name, value, bound }: &Verdict) -> String {
+    let measured = value.map_or_else(|| "not measured".to_owned(), format::count);
+    match bound {
+        Some(bound) => format!("{name} is {measured}, and must be {}", at(*bound)),
+        None => format!("{name} is {measured}, and has no budget"),
+    }
 }
 
+/// What a report does not measure as `loadtest check` does is named, too.
 pub(super) fn budgets(capacity: &Capacity) -> Vec<Vec<String>> {
-    let row = |budget: &Budget| {
-        let measured = budget.value.map_or_else(|| "not measured".to_owned(), format::count);
-        let bound = format!("{} {}", at(budget.relation), format::count(budget.bound));
-        vec![budget.name.clone(), bound, measured, if budget.holds { "yes" } else { "NO" }.to_owned()]
+    let row = |verdict: &Verdict| {
+        let holds = match (verdict.value, verdict.holds()) {
+            (None, _) => "not measured here: loadtest check",
+            (Some(_), true) => "yes",
+            (Some(_), false) => "NO",
+        };
+        let measured = verdict.value.map_or_else(String::new, format::count);
+        let bound = verdict.bound.map_or_else(String::new, at);
+        vec![verdict.name.clone(), bound, measured, holds.to_owned()]
     };
     capacity.budgets.iter().map(row).collect()
 }
 
-const fn at(relation: Relation) -> &'static str {
-    match relation {
-        Relation::AtMost => "at most",
-        Relation::AtLeast => "at least",
+fn at(bound: Bound) -> String {
+    match bound {
+        Bound::AtMost(most) => format!("at most {}", format::count(most)),
+        Bound::AtLeast(least) => format!("at least {}", format::count(least)),
     }
-}
-
-/// All steps of a sweep; the knee is named.
-pub(super) fn steps(sweep: &Sweep) -> Vec<Vec<String>> {
-    let row = |(place, step): (usize, &Step)| {
-        let mark = match (sweep.knee == Some(place), step.is_cut_short) {
-            (true, _) => " ◀ knee",
-            (false, true) => ", cut short",
-            (false, false) => "",
-        };
-        let mut cells = step_cells(step);
-        if let Some(first) = cells.first_mut() {
-            first.push_str(mark);
-        }
-        cells
-    };
-    sweep.steps.iter().enumerate().map(row).collect()
 }
 
 /// What went wrong first at each rate, in words.
@@ -195,23 +166,6 @@ pub(super) fn step_failures(sweep: &Sweep) -> Vec<String> {
         Some(format!("at {} a second: {failure}", format::count(step.offered_per_second)))
     };
     sweep.steps.iter().filter_map(say).collect()
-}
-
-pub(super) fn step_cells(step: &Step) -> Vec<String> {
-    let first = vec![
-        format::count(step.offered_per_second),
-        format::count(step.answered_per_second),
-        format::whole(step.errors),
-    ];
-    let last = vec![
-        format::micros(step.cpu_micros_per_request),
-        format::three(step.server_cores),
-        format::three(step.helper_cores),
-        format::percent(step.generator_busy),
-        format::whole_micros(step.generator_late_micros),
-        step.sync_micros.map_or_else(String::new, format::micros),
-    ];
-    [first, latency(&step.latency).into(), last].concat()
 }
 
 /// Live tokens, memory, restart.

@@ -5,8 +5,9 @@
 //! | `measure` | `loadtest report`: the run that measures all of it |
 //! | `model` | all that a report shows, as JSON has it |
 //! | `figures` | what follows from it: knees, ratios to floor and rival |
+//! | `budgets` | the same figures as `loadtest check` has, held against their budgets |
 //! | `planner` | from a demand to cores, memory, disk and restart time |
-//! | `lines`, `format` | figures in words and cells |
+//! | `lines` | figures in words and cells |
 //! | `text` | the summary on a terminal, and for the README |
 //! | `html`, `plot` | the page, and the plots in it |
 //!
@@ -15,8 +16,8 @@
 //!                   └──────▶ page, text
 //! ```
 
+mod budgets;
 mod figures;
-mod format;
 mod html;
 mod lines;
 mod measure;

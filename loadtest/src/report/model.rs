@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::budget::Verdict;
 use crate::measured::{Durability, Interval, Latency, Step, Subject, Sweep};
 
 /// What one run has measured of one machine.
@@ -32,7 +33,8 @@ pub(crate) struct Capacity {
     pub(crate) revocation: Option<RevocationDelay>,
     /// By rising number of workers, each with one more core.
     pub(crate) workers: Vec<Workers>,
-    pub(crate) budgets: Vec<Budget>,
+    /// Those that are measured on a machine. What this run has no figure for has no value.
+    pub(crate) budgets: Vec<Verdict>,
     /// What a reader has to know besides.
     pub(crate) notes: Vec<String>,
     /// What was to be measured and was not, or did not hold.
@@ -184,25 +186,6 @@ pub(crate) struct RevocationDelay {
 pub(crate) struct Workers {
     pub(crate) workers: u32,
     pub(crate) step: Step,
-}
-
-/// A figure and what it must not pass.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Budget {
-    /// What is measured, and its unit.
-    pub(crate) name: String,
-    pub(crate) relation: Relation,
-    pub(crate) bound: f64,
-    /// Absent if it was not measured.
-    pub(crate) value: Option<f64>,
-    pub(crate) holds: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Relation {
-    AtMost,
-    AtLeast,
 }
 
 /// A part of the run that went wrong.

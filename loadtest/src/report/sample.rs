@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
+use crate::check::budget::{Bound, Verdict};
 use crate::measured::{Durability, Interval, Latency, Limit, Objective, Step, Subject, Sweep};
 use crate::report::figures::{BATCH, INTROSPECT, ISSUE, REVOKE};
 use crate::report::model::{
-    Budget, Capacity, Commit, Event, Failure, JournalUse, Machine, Mix, Population, Relation, RevocationDelay, Series,
-    SeriesKind, Settings, Steady, Workers,
+    Capacity, Commit, Event, Failure, JournalUse, Machine, Mix, Population, RevocationDelay, Series, SeriesKind,
+    Settings, Steady, Workers,
 };
 
 /// Tells steps with batches from others.
@@ -142,6 +143,7 @@ fn sweep(subject: Subject, scenario: &str, durability: Durability, most: f64, cp
         connections: if scenario == ISSUE { 256 } else { 64 },
         live_tokens: MILLION,
         objective: Objective { p99_micros_max: 5000, errors_max: 0.0, answered_min: 0.99 },
+        closed: None,
         steps,
         knee: Some(7),
         limit: Limit::Server,
@@ -239,12 +241,12 @@ fn population(millions: u32) -> Population {
     }
 }
 
-fn budgets() -> Vec<Budget> {
-    let of = |name: &str, relation, bound, value, holds| Budget { name: name.into(), relation, bound, value, holds };
+fn budgets() -> Vec<Verdict> {
+    let of = |name: &str, bound, value| Verdict { name: name.into(), value, bound: Some(bound) };
     vec![
-        of("introspect, CPU ÷ floor", Relation::AtMost, 1.08, Some(1.22), false),
-        of("issue sync, rate ÷ floor", Relation::AtLeast, 0.4, Some(0.41), true),
-        of("bytes per live token", Relation::AtMost, 96.0, Some(69.0), true),
-        of("two workers, CPU ÷ one", Relation::AtMost, 1.1, None, false),
+        of("introspect, CPU ÷ floor", Bound::AtMost(1.08), Some(1.22)),
+        of("issue sync, rate ÷ floor", Bound::AtLeast(0.4), Some(0.41)),
+        of("bytes per live token", Bound::AtMost(96.0), Some(69.0)),
+        of("two workers, CPU ÷ one", Bound::AtMost(1.1), None),
     ]
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
+use comfy_table::presets::ASCII_MARKDOWN;
 
+use crate::format;
 use crate::report::model::Capacity;
 use crate::report::planner::{Coefficients, Demand, Kind, Line, MEANINGS, NOT_COVERED, Plan, Point};
-use crate::report::{figures, format, lines};
+use crate::report::{figures, lines};
+use crate::table::table;
 
 impl fmt::Display for Capacity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,8 +18,7 @@ impl fmt::Display for Capacity {
             writeln!(formatter, "{figure:>10}  {says}")?;
         }
         for table in tables(self) {
-            let mut table = table;
-            writeln!(formatter, "\n{}", table.load_style(NOTHING).trim_fmt())?;
+            writeln!(formatter, "\n{}", table.trim_fmt())?;
         }
         writeln!(formatter)?;
         for failure in failures(self) {
@@ -90,26 +91,17 @@ fn rests_on(kind: Kind, point: &Point) -> String {
 /// What did not hold, in words.
 fn failures(capacity: &Capacity) -> Vec<String> {
     let phases = capacity.failures.iter().map(|failure| format!("{}: {}", failure.phase, failure.what));
-    let budgets = capacity.budgets.iter().filter(|budget| !budget.holds).map(lines::budget);
+    let budgets = capacity.budgets.iter().filter(|budget| budget.is_broken()).map(lines::budget);
     phases.chain(budgets).collect()
 }
 
 fn tables(capacity: &Capacity) -> Vec<Table> {
     let all = [
-        table(&lines::SUMMARY_HEADER, &lines::summary(capacity)),
-        table(&lines::POPULATION_HEADER, &lines::populations(capacity)),
-        table(&lines::BUDGET_HEADER, &lines::budgets(capacity)),
+        table(&lines::SUMMARY_HEADER, lines::summary(capacity)),
+        table(&lines::POPULATION_HEADER, lines::populations(capacity)),
+        table(&lines::BUDGET_HEADER, lines::budgets(capacity)),
     ];
     all.into_iter().filter(|table| table.row_count() > 0).collect()
-}
-
-/// Names to the left, figures to the right.
-fn table(header: &[&str], rows: &[Vec<String>]) -> Table {
-    let mut table = Table::new();
-    table.set_header(header.iter().copied());
-    table.add_rows(rows.iter().cloned());
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
 }
 
 #[cfg(test)]
@@ -122,7 +114,8 @@ mod tests {
         let capacity = sample::capacity();
         for text in [capacity.to_string(), markdown(&capacity)] {
             assert!(text.contains("expiry: 12 of 400,000"), "{text}");
-            assert!(text.contains("two workers, CPU ÷ one was not measured"), "{text}");
+            assert!(text.contains("introspect, CPU ÷ floor is 1.22, and must be at most 1.08"), "{text}");
+            assert!(text.contains("not measured here: loadtest check"), "{text}");
             assert!(text.contains("introspect: limited by the load generator"), "{text}");
         }
     }

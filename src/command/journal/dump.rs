@@ -15,7 +15,9 @@ use crate::command::journal::{Ground, JournalCommandError};
 use crate::config::cli::journal::{DumpJournal, OutputFormat};
 use crate::journal::inspect::{InspectError, inspect};
 use crate::journal::{Block, Record};
+use crate::signing::event::KeySummary;
 use crate::token::summary::TokenSummary;
+use crate::user::event::UserSummary;
 
 pub(super) fn run(dump: &DumpJournal, ground: &Ground, out: &mut dyn Write) -> Result<(), JournalCommandError> {
     let mut printer = Printer::new(dump, out)?;
@@ -90,6 +92,8 @@ struct Line<'a> {
 #[serde(untagged)]
 enum Facts<'a> {
     Client(ClientSummary),
+    User(UserSummary),
+    Key(KeySummary),
     Token(TokenSummary<'a>),
     /// No room of this version can read it.
     Unknown {
@@ -101,8 +105,10 @@ impl<'a> Line<'a> {
     fn of(record: &Record<'a>) -> Self {
         let Record { kind, schema, payload, .. } = *record;
         let client = || ClientSummary::of(kind, schema, payload).ok().flatten().map(Facts::Client);
+        let user = || UserSummary::of(kind, schema, payload).ok().flatten().map(Facts::User);
+        let key = || KeySummary::of(kind, schema, payload).ok().flatten().map(Facts::Key);
         let token = || TokenSummary::of(kind, schema, payload).ok().flatten().map(Facts::Token);
-        let (kind, facts) = match client().or_else(token) {
+        let (kind, facts) = match client().or_else(user).or_else(key).or_else(token) {
             Some(facts) => (Kind::of(kind), facts),
             None => (Kind::Numbered(kind), Facts::Unknown { payload_bytes: payload.len() }),
         };

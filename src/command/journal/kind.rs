@@ -5,7 +5,9 @@ use serde::Serialize;
 use crate::client;
 use crate::command::journal::JournalCommandError;
 use crate::journal::Record;
+use crate::signing;
 use crate::token;
+use crate::user;
 
 /// A kind as it is printed: by its name, or by its number where no room has a name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,14 +45,20 @@ impl std::fmt::Display for Kind {
 }
 
 fn names() -> impl Iterator<Item = (u16, &'static str)> {
-    client::event::KINDS.iter().chain(token::event::KINDS).copied()
+    let kinds = client::event::KINDS.iter().chain(token::event::KINDS).chain(user::event::KINDS);
+    kinds.chain(signing::event::KINDS).copied()
 }
 
 /// Lets the room of a record read it, as it would at a start. The error says why it cannot.
 pub(super) fn check(record: &Record<'_>) -> Result<(), String> {
     let Record { kind, schema, payload, .. } = *record;
     let is_a_clients = client::event::check(kind, schema, payload).map_err(|error| error.to_string())?;
-    let is_known = is_a_clients || token::event::check(kind, schema, payload).map_err(|error| error.to_string())?;
+    let is_a_users = user::event::check(kind, schema, payload).map_err(|error| error.to_string())?;
+    let is_a_keys = signing::event::check(kind, schema, payload).map_err(|error| error.to_string())?;
+    let is_known = is_a_clients
+        || is_a_users
+        || is_a_keys
+        || token::event::check(kind, schema, payload).map_err(|error| error.to_string())?;
     if is_known {
         return Ok(());
     }
@@ -71,6 +79,9 @@ mod tests {
         }
         assert_eq!(Kind::of(999), Kind::Numbered(999));
         let error = Kind::number("token").unwrap_err().to_string();
-        assert!(error.contains("client_stored, client_deleted, token_issued, token_revoked"), "{error}");
+        assert!(
+            error.contains("client_stored, client_deleted, client_imported, token_issued, token_revoked"),
+            "{error}"
+        );
     }
 }

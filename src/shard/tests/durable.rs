@@ -8,12 +8,11 @@ use futures_util::future::poll_immediate;
 use tokio::sync::oneshot::Receiver;
 
 use super::*;
-use crate::client::registry::ClientRegistry;
 use crate::journal::sim::{Random, Rig, SimDisk, options};
 use crate::journal::{Lane, Pressure, open_without_threads};
 use crate::shard::message::{Issue, Revoke};
 use crate::shard::recovery::Recovery;
-use crate::token::state::ShardState;
+use crate::token::state::{Registries, ShardState};
 
 /// A shard without a thread, whose journal commits when it is told to.
 struct Desk {
@@ -38,7 +37,8 @@ impl Desk {
         let mut rig = Rig::open_with(&SimDisk::new(), options(1)).unwrap();
         let (lane, clock) = (rig.lanes.remove(0), clock_on(&rig.time));
         let state = ShardState::new(Arc::from("https://as.example"));
-        let shard = Shard::new(ShardParts { state, lane, clock, relaxed_window, rebuild: None });
+        let shard =
+            Shard::new(ShardParts { state, lane, clock, relaxed_window, rebuild: None }, PeopleIndex::default());
         Self { view: shard.view(), shard, rig }
     }
 
@@ -71,7 +71,7 @@ impl Desk {
     }
 
     fn is_active(&self, number: u64) -> bool {
-        self.view.find_active(reference(number), START).unwrap().is_some()
+        self.view.find_active(reference(number), START, &Guard::new()).unwrap().is_some()
     }
 
     /// A token that is durable.
@@ -275,9 +275,8 @@ impl Told {
 }
 
 fn recovered(disk: &SimDisk) -> ShardState {
-    let registry = Arc::new(ClientRegistry::default());
     let router = Router::new([0; 16], 1);
-    let mut recovery = Recovery::begin(&router, 1, 1, &Arc::from("i"), &registry, START.as_seconds_u32());
+    let mut recovery = Recovery::begin(&router, 1, 1, &Arc::from("i"), &Registries::default(), START.as_seconds_u32());
     let clock = clock_on(&ManualTime::new(START));
     open_without_threads(Arc::new(disk.clone()), options(1), clock, &mut |block| recovery.apply(block)).unwrap();
     recovery.finish().unwrap().remove(0)
@@ -317,7 +316,7 @@ fn a_full_mailbox_refuses_at_once_and_changes_nothing() {
         for issuing in &mut accepted {
             issuing.await.unwrap();
         }
-        let is_active = |number| shards.find_active(reference(number), START).unwrap().is_some();
+        let is_active = |number| shards.read().find_active(reference(number), START).unwrap().is_some();
         assert!((0..refused.0).all(is_active));
         assert!(!is_active(refused.0));
         running.stop();

@@ -14,14 +14,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::client::registry::ClientRegistry;
 use crate::journal::disk::{DiskFile, DiskLock};
 use crate::journal::sim::{Rig, SimDisk, keys, options};
 use crate::journal::snapshot::SnapshotStore;
 use crate::journal::{Disk, Journal, JournalReader, Lane, Opened, Options, RealDisk};
 use crate::shard::message::Explode;
 use crate::shard::recovery::{Rebuild, Recovery};
-use crate::token::state::ShardState;
+use crate::token::state::{Registries, ShardState};
 
 #[test]
 fn a_shard_that_panics_under_load_loses_nothing() {
@@ -40,13 +39,13 @@ fn a_shard_that_panics_under_load_loses_nothing() {
         }
         load.is_over.set(true);
         join_all(workers).await;
-        let told = |number| house.shards().find_active(reference(number), START).unwrap().is_some();
+        let told = |number| house.shards().read().find_active(reference(number), START).unwrap().is_some();
         load.check(told);
         assert_eq!(house.shards().shards[0].view.metrics.rebuilds.value(), 3);
         house.close();
 
         let house = House::open(directory.path(), 1, &time);
-        load.check(|number| house.shards().find_active(reference(number), START).unwrap().is_some());
+        load.check(|number| house.shards().read().find_active(reference(number), START).unwrap().is_some());
         house.close();
     });
 }
@@ -66,19 +65,19 @@ async fn explode_under_load(house: &House, load: &Load) {
     let fresh = (u64::MAX / 2..).find(own).unwrap();
     assert_eq!(shards.issue(token(fresh)).await, Err(unavailable));
     for number in &spoiled {
-        assert_eq!(shards.find_active(reference(*number), START).err(), Some(unavailable));
+        assert_eq!(shards.read().find_active(reference(*number), START).err(), Some(unavailable));
         assert_eq!(shards.revoke(reference(*number), &client("app"), START).await, Err(unavailable));
     }
 
     house.gate.open();
     load.until_acknowledged([30, 30]).await;
     for number in &spoiled {
-        let found = shards.find_active(reference(*number), START).unwrap();
-        assert!(found.is_some(), "token {number} was revoked in no record");
+        let is_active = shards.read().find_active(reference(*number), START).unwrap().is_some();
+        assert!(is_active, "token {number} was revoked in no record");
     }
 }
 
-fn explode(shards: &Shards, spoiled: &[u64]) {
+pub(super) fn explode(shards: &Shards, spoiled: &[u64]) {
     let spoiled = spoiled.iter().map(|number| reference(*number).digest).collect();
     shards.shards[0].send(Explode { spoiled }).unwrap();
 }
@@ -162,7 +161,7 @@ impl Load {
 }
 
 /// Shards over a journal on the disk.
-struct House {
+pub(super) struct House {
     running: RunningShards,
     journal: Journal,
     gate: Arc<Gate>,
@@ -170,13 +169,22 @@ struct House {
 
 impl House {
     fn open(directory: &Path, shards: usize, time: &ManualTime) -> Self {
-        let (clock, registry, issuer) = (clock_on(time), Arc::new(ClientRegistry::default()), Arc::from("i"));
+        Self::open_with(directory, shards, time, Registries::default(), 8 << 20)
+    }
+
+    pub(super) fn open_with(
+        directory: &Path,
+        shards: usize,
+        time: &ManualTime,
+        registries: Registries,
+        journal_bytes_max: u64,
+    ) -> Self {
+        let (clock, issuer) = (clock_on(time), Arc::from("i"));
         let router = Router::new([5; 16], shards);
-        let mut recovery = Recovery::begin(&router, shards, 2, &issuer, &registry, START.as_seconds_u32());
+        let mut recovery = Recovery::begin(&router, shards, 2, &issuer, &registries, START.as_seconds_u32());
         let gate = Arc::new(Gate::default());
         let disk = GatedDisk { disk: RealDisk::new(directory).unwrap(), gate: Arc::clone(&gate) };
-        let options =
-            Options { segment_bytes: 256 << 10, journal_bytes_max: 8 << 20, ..Options::new(keys(), shards, 1024) };
+        let options = Options { segment_bytes: 256 << 10, journal_bytes_max, ..Options::new(keys(), shards, 1024) };
         let Opened { journal, lanes, .. } =
             crate::journal::open(Arc::new(disk), options, Arc::clone(&clock), &mut |block| recovery.apply(block))
                 .unwrap();
@@ -186,7 +194,7 @@ impl House {
             router: router.clone(),
             shard: 0,
             issuer,
-            registry,
+            registries,
             clock,
         };
         let states = recovery.finish().unwrap();
@@ -195,11 +203,11 @@ impl House {
         Self { running: RunningShards::start(router, parts), journal, gate }
     }
 
-    fn shards(&self) -> Arc<Shards> {
+    pub(super) fn shards(&self) -> Arc<Shards> {
         self.running.shards()
     }
 
-    fn close(self) {
+    pub(super) fn close(self) {
         self.running.stop();
         self.journal.close().unwrap();
     }
@@ -283,7 +291,7 @@ impl HandDriven {
             router: router.clone(),
             shard: 0,
             issuer: Arc::from("i"),
-            registry: Arc::default(),
+            registries: Registries::default(),
             clock: clock_on(&rig.time),
         };
         let parts = parts_of(ShardState::new(Arc::from("i")), rig.lanes.remove(0), rebuild);
@@ -342,7 +350,7 @@ impl HandDriven {
     async fn end(self, count: u64) {
         self.until_rebuilt().await;
         let shards = self.running.shards();
-        assert!((0..count).all(|number| shards.find_active(reference(number), START).unwrap().is_some()));
+        assert!((0..count).all(|number| shards.read().find_active(reference(number), START).unwrap().is_some()));
         self.running.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! The whole engine on a simulated disk, from one seed: commit logic, shards, clients, snapshots, backups and a database that is
+//! The whole engine on a simulated disk, from one seed: commit logic, shards, clients, people's grants, snapshots, backups and a database that is
 //! written behind, on one thread, with a crash at any write or sync, torn pages, lost renames, flipped bits, a sync that
 //! fails once, a disk that is full, and clocks that jump.
 //!
@@ -12,6 +12,7 @@
 mod database;
 mod engine;
 mod oracle;
+mod people;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -88,14 +89,21 @@ pub(super) struct Tally {
     pub(super) flips_survived: u64,
     pub(super) restores: u64,
     pub(super) confirmations: u64,
+    pub(super) codes: u64,
+    pub(super) granted: u64,
+    pub(super) refreshed: u64,
+    pub(super) refreshed_again: u64,
+    pub(super) reuses: u64,
+    pub(super) ended: u64,
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut u64; 16] {
+    fn fields(&mut self) -> [&mut u64; 22] {
         let Self { lives, issues, revocations, deletions, looks, snapshots, retired, starts_from_snapshots, .. } = self;
         let Self {
             crashes, kills, stops, failed_starts, flips_refused, flips_survived, restores, confirmations, ..
         } = self;
+        let Self { codes, granted, refreshed, refreshed_again, reuses, ended, .. } = self;
         [
             lives,
             issues,
@@ -113,6 +121,12 @@ impl Tally {
             flips_survived,
             restores,
             confirmations,
+            codes,
+            granted,
+            refreshed,
+            refreshed_again,
+            reuses,
+            ended,
         ]
     }
 
@@ -121,6 +135,16 @@ impl Tally {
         for (sum, more) in self.fields().into_iter().zip(other.fields()) {
             *sum += *more;
         }
+    }
+
+    /// Counts what callers were told of people's grants.
+    const fn hear(&mut self, told: &people::Told) {
+        let people::Told { granted, refreshed, again, reused, ended } = told;
+        self.granted += *granted;
+        self.refreshed += *refreshed;
+        self.refreshed_again += *again;
+        self.reuses += *reused;
+        self.ended += *ended;
     }
 
     /// Everything that can happen happened, if there were seeds enough.

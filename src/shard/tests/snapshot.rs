@@ -8,6 +8,7 @@ use crate::journal::snapshot::SnapshotStore;
 use crate::shard::snapshot::{RunningSnapshots, SnapshotError, SnapshotParts, SnapshotReport};
 use crate::telemetry::cell::HistogramTotals;
 use crate::telemetry::message::MessageCells;
+use crate::token::state::Registries;
 
 /// Such a shard, and the thread.
 struct Beside {
@@ -22,7 +23,7 @@ impl Beside {
         let store = SnapshotStore::new(Arc::clone(&shard.rig.committer.shared));
         let parts = SnapshotParts {
             shards: shard.running.shards(),
-            registry: Arc::default(),
+            registries: Registries::default(),
             store: store.clone(),
             clock: clock_on(&shard.rig.time),
             tail_bytes_min: u64::MAX,

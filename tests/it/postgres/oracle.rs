@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tessera::token::access_token::TokenReference;
 use tessera::token::digest::TokenDigest;
 
 use super::cluster::Database;
@@ -168,11 +169,21 @@ pub(super) fn fold(database: &Database) -> Fold {
     let pairs = |rows: Vec<Vec<String>>| rows.into_iter().map(|row| (row[0].clone(), row[1..].to_vec()));
     let clients = database.rows("SELECT client_id, generation FROM tessera.client_records WHERE deleted_at IS NULL");
     let clients: BTreeMap<_, _> = pairs(clients).collect();
-    let grants = database.rows("SELECT id, client_id, client_generation FROM tessera.grants");
+    let subjects = pairs(database.rows("SELECT subject, generation FROM tessera.subject_generations"));
+    let subjects: BTreeMap<_, _> = subjects.collect();
+    let grants = database.rows(
+        "SELECT id, client_id, client_generation, subject, coalesce(subject_generation::text, ''), ended_at IS NULL
+         FROM tessera.grants",
+    );
     let grants: BTreeMap<_, _> = pairs(grants).collect();
     let is_live = |grant: &String| {
-        let [client_id, generation] = &grants[grant][..] else { panic!("{grant}") };
-        clients.get(client_id).is_some_and(|own| own[..] == [generation.clone()])
+        let [client_id, generation, subject, subject_generation, goes_on] = &grants[grant][..] else {
+            panic!("{grant}")
+        };
+        // A client that acts for itself has no such generation.
+        let in_force = subjects.get(subject).map_or("0", |generation| &generation[0]);
+        let is_standing = subject_generation.is_empty() || subject_generation == in_force;
+        goes_on == "t" && is_standing && clients.get(client_id).is_some_and(|own| own[..] == [generation.clone()])
     };
     let events = database.rows("SELECT token, kind, grant_id FROM tessera.token_events WHERE expires_at > now()");
     let (issued, revoked): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| event[1] == "1");
@@ -184,8 +195,9 @@ pub(super) fn fold(database: &Database) -> Fold {
 
 /// Under which id the database knows a token.
 pub(super) fn id_of(token: &str) -> String {
+    let digest = TokenReference::of(token).map_or_else(|| TokenDigest::of(token), |access| access.digest);
     let mut id = String::new();
-    for (index, byte) in TokenDigest::of(token).as_bytes().iter().enumerate() {
+    for (index, byte) in digest.as_bytes().iter().enumerate() {
         let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
         write!(id, "{dash}{byte:02x}").unwrap();
     }

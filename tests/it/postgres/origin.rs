@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::cluster::{Database, until};
+use super::grants::{append_codes, end, redeem, refresh, register_web, web_generation};
 use super::oracle::Oracle;
 use super::proxy::{Mode, Proxy, Trap};
 use super::scene::{Scene, await_state, check_refused, run};
@@ -114,7 +115,7 @@ fn a_database_that_is_older_than_the_journal_gets_what_it_lacks() {
     scene.check();
     let url = scene.url();
     for back in [1, 30, 200] {
-        scene.program.signal(rustix::process::Signal::KILL);
+        scene.program.end();
         make_older(&scene.database, scene.database.number("SELECT applied_lsn FROM tessera.projection") - back);
         scene.restart_through(&url);
         scene.check();
@@ -138,6 +139,13 @@ fn retired(older: &Database) -> (Home, Oracle) {
     oracle.issue(&program, &doomed);
     let tokens: Vec<_> = (0..20).map(|_| oracle.issue(&program, &app)).collect();
     oracle.load(&program, |load| load.goes_on(300));
+    let web = register_web(&mut oracle, &program);
+    oracle.check(&program, older);
+    program.stop();
+    let ada = ("ada", "read");
+    let codes = append_codes(&home, [ada, ada, ada, ada], web_generation(older));
+    let program = home.start(&["--database-url", &older.address.to_string()]);
+    let [kept, ended] = [0, 1].map(|index: usize| redeem(&mut oracle, &program, &web, &codes[index]));
     oracle.check(&program, older);
     program.stop();
 
@@ -146,6 +154,10 @@ fn retired(older: &Database) -> (Home, Oracle) {
     proxy.set(Mode::Cut);
     let program = home.start(&["--database-url", &older.address.of_host(&proxy.host).to_string()]);
     oracle.delete(&program, &doomed);
+    refresh(&mut oracle, &program, &web, &kept);
+    end(&mut oracle, &program, &web, &ended.refresh, &[&ended.access]);
+    let [_, unseen] = [2, 3].map(|index: usize| redeem(&mut oracle, &program, &web, &codes[index]));
+    end(&mut oracle, &program, &web, &unseen.refresh, &[&unseen.access]);
     tokens[..10].iter().for_each(|token| oracle.revoke(&program, &app, token));
     // A record of a token has its terms in it: 20 KB of them.
     let audience: Vec<_> = (0..32).map(|number| format!("{number:02}{}", "a".repeat(500))).collect();
@@ -192,6 +204,14 @@ fn what_the_journal_has_let_go_of_comes_from_a_snapshot_and_the_gap_is_noted() {
     let program = home.start(&["--database-url", &url]);
     oracle.check(&program, &database);
     let gaps = |database: &Database| database.rows("SELECT first_lsn FROM tessera.gaps ORDER BY first_lsn");
+    // Of the other ones it need not know, and if it does, that they have ended.
+    let chains = |database: &Database| {
+        database.rows(
+            "SELECT refresh_generation, code IS NOT NULL, live_until > now() FROM tessera.grants
+             WHERE subject = 'ada' AND ended_at IS NULL ORDER BY 1",
+        )
+    };
+    assert_eq!(chains(&database), [["1", "t", "t"], ["2", "t", "t"]]);
     assert_eq!(gaps(&database), [["1"]]);
     program.stop();
 
@@ -200,6 +220,7 @@ fn what_the_journal_has_let_go_of_comes_from_a_snapshot_and_the_gap_is_noted() {
     let program = home.start(&["--database-url", &older.address.to_string()]);
     oracle.check(&program, &older);
     assert_eq!(gaps(&older), [[next.to_string()]]);
+    assert_eq!(chains(&older), chains(&database));
 }
 
 impl Scene {

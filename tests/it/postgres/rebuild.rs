@@ -10,7 +10,8 @@ use super::scene::{Scene, await_caught_up, await_state, check_refused, run};
 use crate::http::{Credentials, Request};
 use crate::process::program::{admin, issue_request};
 
-fn rebuild<'a>(url: &'a str, data_dir: &'a Path) -> [&'a str; 6] {
+/// The arguments of the command.
+pub(super) fn rebuild<'a>(url: &'a str, data_dir: &'a Path) -> [&'a str; 6] {
     ["rebuild", "--from-database", "--database-url", url, "--data-dir", data_dir.to_str().unwrap()]
 }
 
@@ -35,7 +36,7 @@ fn a_server_that_lost_its_directory_is_rebuilt_with_all_that_the_database_has() 
     scene.load(|load, _, _| load.goes_on(500));
     for shards in ["1", "3"] {
         scene.check();
-        scene.program.signal(rustix::process::Signal::KILL);
+        scene.program.end();
         let Scene { home, .. } = &scene;
         fs::remove_dir_all(home.data_dir()).unwrap();
         let (told, _) = run(home, &rebuild(&url, &home.data_dir()), 0);

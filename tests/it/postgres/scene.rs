@@ -33,8 +33,9 @@ impl Scene {
         Self { program, home, oracle: Oracle::default(), database }
     }
 
-    /// Another server takes its place, with the same data directory.
+    /// Another server takes its place, with the same data directory. If it was told to end, it has ended before.
     pub(super) fn restart_through(&mut self, url: &str) {
+        self.program.end();
         self.program = self.home.start(&["--database-url", url]);
     }
 

@@ -1,6 +1,6 @@
 //! Nothing secret in the database, and nothing of the database in a log.
 
-use super::cluster::{Address, until};
+use super::cluster::{Address, Database, until};
 use super::proxy::{Mode, Proxy};
 use super::scene::{Scene, await_state, run};
 use crate::http::{Credentials, Request};
@@ -9,8 +9,15 @@ use crate::process::program::{Home, admin};
 /// So much of a secret must be nowhere.
 const PIECE_BYTES: usize = 12;
 
-fn holds_a_piece(content: &str, secret: &str) -> bool {
+pub(super) fn holds_a_piece(content: &str, secret: &str) -> bool {
     secret.as_bytes().windows(PIECE_BYTES).any(|piece| content.contains(std::str::from_utf8(piece).unwrap()))
+}
+
+/// All rows of all tables and views.
+pub(super) fn content_of(database: &Database) -> String {
+    let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tessera'";
+    let rows = |table: &String| database.rows(&format!("SELECT t::text FROM tessera.{table} t")).concat().join("\n");
+    database.rows(tables).concat().iter().map(rows).collect()
 }
 
 #[test]
@@ -21,9 +28,7 @@ fn no_row_holds_a_piece_of_a_token_or_a_secret() {
     let tokens: Vec<_> = (0..10).map(|_| oracle.issue(program, &client)).collect();
     oracle.revoke(program, &client, &tokens[0]);
     oracle.check(program, database);
-    let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tessera'";
-    let rows = |table: &String| database.rows(&format!("SELECT t::text FROM tessera.{table} t")).concat().join("\n");
-    let content: String = database.rows(tables).concat().iter().map(rows).collect();
+    let content = content_of(database);
     assert!(content.contains("operator") && content.len() > 5000, "this is all of it");
     let tokens = tokens.iter().map(|token| &token["tsr_at_".len()..]);
     for secret in tokens.chain([&*client.secret, &admin().secret]) {

@@ -20,6 +20,10 @@ const ISSUED_LAST_HOUR: &str = "SELECT count(*) FROM tessera.token_history
 const GRANTS_OF_USER: &str = "SELECT client_id, scope FROM tessera.grants_by_user
      WHERE subject = 'gateway' AND is_live ORDER BY scope";
 
+/// What has anybody granted to this client, and when did it end?
+const GRANTS_OF_CLIENT: &str = "SELECT subject, created_at, ended_at, is_live FROM tessera.grants_by_user
+     WHERE client_id = 'gateway'";
+
 /// Which live tokens does this user have?
 const TOKENS_OF_USER: &str = "SELECT token FROM tessera.live_tokens WHERE subject = 'gateway'";
 
@@ -90,9 +94,11 @@ fn no_question_reads_a_whole_table_and_what_has_expired_is_not_looked_at() {
     let of_token = format!("SELECT * FROM tessera.live_tokens WHERE token = tessera.token_id('{token}')");
     for (query, indexes) in [
         (&*who_held(&token, "now()"), ["_token_idx", "grants_pkey"]),
-        (&*of_token, ["_token_idx", "client_records_pkey"]),
+        (&*of_token, ["_token_idx", "subject_generations_pkey"]),
+        (TOKENS_OF_USER, ["subject_generations_pkey", "client_records_pkey"]),
+        (GRANTS_OF_CLIENT, ["grants_by_client", "client_records_pkey"]),
         (ISSUED_LAST_HOUR, ["_at_idx", "grants_"]),
-        (GRANTS_OF_USER, ["grants_by_subject", "client_records_pkey"]),
+        (GRANTS_OF_USER, ["grants_by_subject", "subject_generations_pkey"]),
     ] {
         let plan = database.plan(query);
         assert!(!plan.contains("Seq Scan"), "{query}\n{plan}");

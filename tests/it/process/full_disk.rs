@@ -60,6 +60,7 @@ fn fill(home: &Home) {
         client_generation: 0,
         scope: Scope::parse(&"s".repeat(4096)).unwrap(),
         audience: Audience::parse(audience().iter().map(String::as_str)).unwrap(),
+        person: None,
     };
     let random = SystemRandom::new();
     let mut bytes = 0;

@@ -16,6 +16,7 @@ use tessera::config::secret::MasterKey;
 use tessera::journal::JournalKeys;
 use tessera::signing::derivation::DerivedKeys;
 
+use crate::browser::Site;
 use crate::http::{Answer, Connection, Credentials, Request};
 
 /// How long a process may be silent before a test gives up. No test passes by waiting.
@@ -74,6 +75,8 @@ impl Home {
         command.args(arguments).env("TESSERA_BOOTSTRAP_CLIENT", format!("{id}:{secret}"));
         // What is set aside for revocations is one segment then.
         command.env("TESSERA_JOURNAL_BYTES_MAX", "256MiB");
+        // Those of RSA take long.
+        command.env("TESSERA_KEY_ALGORITHMS", "none");
         command
     }
 }
@@ -215,7 +218,8 @@ impl Program {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// The same, for one that has its place in a scene. It has let go of its data directory then.
+    pub(crate) fn end(&mut self) {
         // It may have ended already, and been waited for.
         if self.child.kill().is_ok() && matches!(self.child.try_wait(), Ok(None)) {
             // strace would hide its end for as long as it holds back a call.
@@ -244,6 +248,22 @@ impl Program {
         let mut outputs = self.readers.drain(..).map(|reader| reader.join().unwrap());
         let (stdout, stderr) = (outputs.next().unwrap(), outputs.next().unwrap());
         Ended { status, stdout, stderr }
+    }
+}
+
+impl Site for Program {
+    fn issuer(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    #[track_caller]
+    fn ask(&self, request: &Request) -> Answer {
+        Self::ask(self, request)
+    }
+
+    #[track_caller]
+    fn ask_as_admin(&self, request: &Request) -> Answer {
+        Self::ask(self, &request.clone().bearer(&self.issue(&admin())))
     }
 }
 

@@ -38,6 +38,7 @@ fn append(home: &Home, revoked: &[String]) {
         client_generation: 0,
         scope: Scope::parse("read").unwrap(),
         audience: Audience::empty(),
+        person: None,
     };
     let random = SystemRandom::new();
     let fillers = (0..FILLERS).map(|_| {

@@ -3,6 +3,7 @@
 mod garbage;
 mod idle;
 mod oversize;
+mod passwords;
 mod slow;
 mod socket;
 mod unread;
@@ -37,6 +38,8 @@ pub(super) enum Abuse {
     RandomTokens,
     /// Credentials that are wrong.
     WrongSecrets,
+    /// Logins of people with passwords that are wrong, from many addresses.
+    WrongPasswords,
 }
 
 impl Abuse {
@@ -49,6 +52,7 @@ impl Abuse {
         Self::RandomBytes,
         Self::RandomTokens,
         Self::WrongSecrets,
+        Self::WrongPasswords,
     ];
 
     /// How many connections it has at once.
@@ -59,6 +63,7 @@ impl Abuse {
             Self::Unread => unread::CONNECTIONS,
             Self::Oversize => oversize::CONNECTIONS,
             Self::RandomBytes | Self::RandomTokens | Self::WrongSecrets => garbage::CONNECTIONS,
+            Self::WrongPasswords => passwords::CONNECTIONS,
         }
     }
 
@@ -82,6 +87,7 @@ impl Abuse {
             Self::RandomBytes => garbage::bytes(target, deeds).await,
             Self::RandomTokens => garbage::tokens(target, deeds).await,
             Self::WrongSecrets => garbage::secrets(target, deeds).await,
+            Self::WrongPasswords => passwords::run(target, deeds).await,
         }
     }
 }
@@ -97,6 +103,7 @@ impl fmt::Display for Abuse {
             Self::RandomBytes => "random bytes",
             Self::RandomTokens => "random tokens",
             Self::WrongSecrets => "wrong secrets",
+            Self::WrongPasswords => "wrong passwords",
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
+use crate::cells;
+use crate::format;
 use crate::measured::{Interval, Latency};
-use crate::report::format;
 use crate::report::html::table::table;
 use crate::report::html::{Section, figure};
-use crate::report::lines;
 use crate::report::model::{Capacity, Event, Series, SeriesKind};
 use crate::report::plot::{Caption, latency_over_time, rate_over_time};
 
@@ -74,7 +74,7 @@ fn row(name: String, intervals: &[&Interval]) -> Vec<String> {
     let first = vec![name, intervals.len().to_string()];
     [
         first,
-        lines::latency(&worst).into(),
+        cells::latency(&worst).into(),
         vec![format::whole(errors), format::whole_bytes(resident), format::three(cores)],
     ]
     .concat()
@@ -90,7 +90,7 @@ const fn title(kind: SeriesKind) -> &'static str {
 
 pub(super) fn revocation(capacity: &Capacity) -> Option<Section> {
     let revocation = capacity.revocation.as_ref()?;
-    let row = |name: &str, latency: &Latency| [vec![name.to_owned()], lines::latency(latency).into()].concat();
+    let row = |name: &str, latency: &Latency| [vec![name.to_owned()], cells::latency(latency).into()].concat();
     let rows = vec![
         row("from sending it to its effect", &revocation.latency),
         row("from its answer to its effect", &revocation.after_answer),

@@ -2,7 +2,7 @@
 
 use maud::html;
 
-use crate::report::format;
+use crate::format;
 use crate::report::html::Section;
 use crate::report::html::table::list;
 use crate::report::model::{Capacity, Machine, Settings};

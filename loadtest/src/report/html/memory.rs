@@ -2,11 +2,12 @@
 
 use maud::html;
 
+use crate::format;
 use crate::report::html::table::{list, table};
 use crate::report::html::{Section, figure};
 use crate::report::model::{Capacity, JournalUse, Population};
 use crate::report::plot::{Bar, Caption, bars};
-use crate::report::{figures, format, lines};
+use crate::report::{figures, lines};
 
 pub(super) fn section(capacity: &Capacity) -> Option<Section> {
     let populations = &capacity.populations;

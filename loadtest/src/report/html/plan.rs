@@ -3,14 +3,15 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
+use crate::format;
 use crate::measured::Durability;
+use crate::report::figures;
 use crate::report::html::Section;
 use crate::report::html::table::{list, table};
 use crate::report::model::Capacity;
 use crate::report::planner::{
     Coefficients, Demand, Formula, Kind, MEANINGS, NOT_COVERED, Notation, Plan, PlanError, formulas, plan,
 };
-use crate::report::{figures, format};
 
 pub(super) fn section(capacity: &Capacity) -> Option<Section> {
     let body = match Coefficients::of(capacity) {

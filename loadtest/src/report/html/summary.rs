@@ -33,7 +33,7 @@ fn card(figure: &str, says: &str) -> Markup {
 /// Bad results stay in.
 pub(super) fn failures(capacity: &Capacity) -> Option<Section> {
     let limited = figures::limited(capacity);
-    let broken = capacity.budgets.iter().filter(|budget| !budget.holds);
+    let broken = capacity.budgets.iter().filter(|budget| budget.is_broken());
     let broken: Vec<String> = broken.map(lines::budget).collect();
     let failures = &capacity.failures;
     let body = html! {

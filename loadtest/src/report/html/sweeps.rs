@@ -2,13 +2,15 @@
 
 use maud::{Markup, html};
 
+use crate::cells;
+use crate::format;
 use crate::measured::{Subject, Sweep};
 use crate::report::figures::{self, ISSUE};
 use crate::report::html::table::table;
 use crate::report::html::{Section, figure};
+use crate::report::lines;
 use crate::report::model::Capacity;
 use crate::report::plot::{Bar, Caption, bars, by_percentile, by_rate, by_rate_beside};
-use crate::report::{format, lines};
 
 pub(super) fn section(capacity: &Capacity) -> Option<Section> {
     let ours = || figures::ours(capacity).enumerate();
@@ -62,7 +64,7 @@ fn one(capacity: &Capacity, sweep: &Sweep, place: usize) -> Markup {
 fn steps(sweep: &Sweep) -> Markup {
     let failures = lines::step_failures(sweep);
     html! {
-        (table(&lines::conditions(sweep), &lines::STEP_HEADER, &lines::steps(sweep)))
+        (table(&lines::conditions(sweep), &cells::STEP_HEADER, &cells::steps(sweep)))
         @if !failures.is_empty() { ul { @for failure in &failures { li { (failure) } } } }
     }
 }
@@ -145,10 +147,10 @@ pub(super) fn mixes(capacity: &Capacity) -> Option<Section> {
         description: "One bar for each kind of token that was asked for.".into(),
     };
     let rows: Vec<Vec<String>> =
-        mixes.iter().map(|mix| [vec![mix.name.clone()], lines::step_cells(&mix.step)].concat()).collect();
+        mixes.iter().map(|mix| [vec![mix.name.clone()], cells::step_cells(&mix.step)].concat()).collect();
     let mut shares: Vec<String> = mixes.iter().map(|mix| format::percent(mix.share)).collect();
     shares.dedup();
-    let header = [&["token"], lines::STEP_HEADER.as_slice()].concat();
+    let header = [&["token"], cells::STEP_HEADER.as_slice()].concat();
     let body = html! {
         (figure(&bars(&drawn, "CPU time a request", format::micros, &caption), "Shorter is better. Callers that ask for garbage, or for \
             tokens long gone, should cost no more than those that ask for live ones."))
@@ -161,9 +163,9 @@ pub(super) fn workers(capacity: &Capacity) -> Option<Section> {
     let rows: Vec<Vec<String>> = capacity
         .workers
         .iter()
-        .map(|workers| [vec![workers.workers.to_string()], lines::step_cells(&workers.step)].concat())
+        .map(|workers| [vec![workers.workers.to_string()], cells::step_cells(&workers.step)].concat())
         .collect();
-    let header = [&["workers"], lines::STEP_HEADER.as_slice()].concat();
+    let header = [&["workers"], cells::STEP_HEADER.as_slice()].concat();
     let ratio = figures::worker_ratio(capacity).map(format::ratio);
     let body = html! {
         @if let Some(ratio) = ratio {

@@ -7,7 +7,7 @@ pub(super) fn table(caption: &str, header: &[&str], rows: &[Vec<String>]) -> Mar
     html! {
         div.scroll {
             table {
-                caption { (caption) }
+                caption { span { (caption) } }
                 thead { tr { @for cell in header { th scope="col" { (cell) } } } }
                 tbody { @for row in rows { (self::row(row)) } }
             }

@@ -12,34 +12,27 @@ use crate::engine::load::Load;
 use crate::engine::scenario::Scenario;
 use crate::engine::settings::Settings;
 use crate::engine::site::{Measured, Site};
+use crate::format;
 use crate::projection::Projection;
 use crate::report::figures::{self, SHARE};
-use crate::report::format;
 use crate::report::measure::facts::latency;
 use crate::report::measure::metrics::{Metrics, TOKENS_EXPIRED};
-use crate::report::measure::populations::{bearer, take_snapshot};
 use crate::report::measure::{PhaseError, Run};
 use crate::report::model::{Event, Series, SeriesKind};
 
 /// A snapshot of all live tokens is written beside introspections.
 pub(super) async fn snapshot(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
     let load = run.load(Scenario::Introspect, Some(run.introspections(SHARE)?), run.pace.series);
-    let (bearer, address, quiet) = (bearer(site).await?, site.address(), run.pace.quiet);
-    let meanwhile = async |begin: Instant| {
-        sleep_until(begin + quiet).await;
-        let bytes = take_snapshot(address, &bearer).await?;
-        Ok::<_, PhaseError>((bytes, event("a snapshot is written", begin, begin + quiet, Instant::now())))
-    };
-    let (measured, taken) = site.series(&load, INTERVAL, meanwhile).await?;
-    let (bytes, event) = taken?;
-    run.snapshot_bytes = Some(bytes);
+    let (measured, snapshot) = site.beside_snapshot(&load, INTERVAL, run.pace.quiet).await?;
+    let event = event("a snapshot is written", snapshot.begin, snapshot.end);
+    run.snapshot_bytes = Some(snapshot.bytes);
     run.series(SeriesKind::Snapshot, &load, measured, vec![event]);
     Ok(())
 }
 
 /// Many tokens expire within a second, beside introspections of others.
 pub(super) async fn expiry(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
-    let load = run.load(Scenario::Introspect, Some(run.introspections(SHARE)?), run.pace.series);
+    let load = run.load(Scenario::Introspect, Some(run.introspections(SHARE)?), run.pace.quiet + FORGOTTEN);
     let (address, count, quiet) = (site.address(), run.pace.expiring_tokens, run.pace.quiet);
     let before = Metrics::scrape(address).await?.sum(TOKENS_EXPIRED)?;
     let fill = Duration::from_secs(u64::try_from(count / EXPIRING_PER_SECOND_MIN).unwrap_or_default() + 1);
@@ -53,7 +46,8 @@ pub(super) async fn expiry(run: &mut Run, site: &mut Site) -> Result<(), PhaseEr
         while Instant::now() < end {
             sleep(PAUSE).await;
             if Metrics::scrape(address).await?.sum(TOKENS_EXPIRED)? >= all {
-                return Ok(Some(event("tokens expire and are forgotten", begin, at, Instant::now())));
+                let name = "tokens expire and are forgotten";
+                return Ok(Some(event(name, at.saturating_duration_since(begin), begin.elapsed())));
             }
         }
         Ok::<_, PhaseError>(None)
@@ -86,14 +80,14 @@ pub(super) async fn outage(run: &mut Run) -> Result<(), PhaseError> {
         let work = async {
             sleep_until(begin + quiet).await;
             cluster.stop().await?;
-            let stopped = Instant::now();
+            let stopped = begin.elapsed();
             sleep(length).await;
             cluster.start().await?;
-            let started = Instant::now();
+            let started = begin.elapsed();
             wait_for(address, |projection| projection.is_connected() && projection.lag_records as f64 <= rate).await?;
-            let caught_up = event("it catches up", begin, started, Instant::now());
+            let caught_up = event("it catches up", started, begin.elapsed());
             sleep_until(begin + load.duration).await;
-            Ok::<_, PhaseError>(vec![event("PostgreSQL is stopped", begin, stopped, started), caught_up])
+            Ok::<_, PhaseError>(vec![event("PostgreSQL is stopped", stopped, started), caught_up])
         };
         let work = async {
             let done = work.await;
@@ -167,9 +161,9 @@ async fn version(cluster: &Cluster) -> Option<String> {
     sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await.ok()
 }
 
-fn event(name: &str, series: Instant, begin: Instant, end: Instant) -> Event {
-    let seconds = |at: Instant| at.saturating_duration_since(series).as_secs_f64();
-    Event { name: name.to_owned(), begin_seconds: seconds(begin), end_seconds: seconds(end) }
+/// From the beginning of its series.
+fn event(name: &str, begin: Duration, end: Duration) -> Event {
+    Event { name: name.to_owned(), begin_seconds: begin.as_secs_f64(), end_seconds: end.as_secs_f64() }
 }
 
 impl Run {
@@ -196,6 +190,8 @@ impl Run {
     }
 }
 
+/// Tokens are forgotten at most 16 s after they have expired; and what a busy machine takes besides.
+const FORGOTTEN: Duration = Duration::from_secs(18);
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks at the server.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -9,7 +9,8 @@ pub(super) struct Pace {
     pub(super) warm_up: Duration,
     /// One step of a sweep.
     pub(super) step: Duration,
-    /// Rates of a sweep, as shares of what is answered when each connection asks again at once; rising.
+    /// Rates of a sweep, as shares of what is answered when each connection asks again at once; rising. Budgets are about two
+    /// of them: 0.3 and 0.7.
     pub(super) shares: &'static [f64],
     /// One step whose percentiles are drawn.
     pub(super) steady: Duration,
@@ -36,14 +37,14 @@ const fn millis(millis: u64) -> Duration {
 
 impl Pace {
     pub(super) const FULL: Self = Self {
-        warm_up: millis(400),
-        step: millis(1500),
-        shares: &[0.1, 0.3, 0.5, 0.7, 0.82, 0.92, 1.0, 1.15],
-        steady: millis(5000),
-        mix: millis(3000),
-        series: millis(16_000),
-        quiet: millis(5000),
-        outage: millis(5000),
+        warm_up: millis(300),
+        step: millis(1200),
+        shares: &[0.1, 0.3, 0.5, 0.7, 0.85, 1.0, 1.15],
+        steady: millis(4000),
+        mix: millis(2500),
+        series: millis(13_000),
+        quiet: millis(4000),
+        outage: millis(4000),
         revocations: 500,
         few_tokens: 200_000,
         expiring_tokens: 200_000,
@@ -53,7 +54,7 @@ impl Pace {
     pub(super) const QUICK: Self = Self {
         warm_up: millis(300),
         step: millis(700),
-        shares: &[0.2, 0.5, 0.7, 0.85, 0.95, 1.1],
+        shares: &[0.3, 0.5, 0.7, 0.85, 0.95, 1.1],
         steady: millis(1500),
         mix: millis(700),
         series: millis(5000),

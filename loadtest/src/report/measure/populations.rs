@@ -1,14 +1,13 @@
 //! Memory, snapshot and restart with many live tokens.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::{Bearer, Connection};
+use crate::client::Connection;
 use crate::engine::scenario::Scenario;
 use crate::engine::site::Site;
-use crate::report::format;
+use crate::format;
 use crate::report::measure::metrics::{JOURNAL_TAIL, Metrics, TOKENS};
 use crate::report::measure::{PhaseError, Run};
 use crate::report::model::{Population, SeriesKind, Steady};
@@ -40,10 +39,9 @@ pub(super) async fn fill(run: &mut Run, site: &mut Site) -> Result<(), PhaseErro
     let wanted = run.large_tokens;
     let held = Metrics::scrape(site.address()).await?.count(TOKENS)?;
     let lacking = wanted.saturating_sub(held);
-    let first = run.settings.tokens.max(1);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let (filling, others) = (lacking as f64 / first as f64, wanted as f64 / first as f64);
-    let estimate = run.fill_time.mul_f64(filling) + OTHERS + OTHERS_PER_FIRST.mul_f64(others);
+    let (filling, others) = (lacking as f64 / site.settings().tokens.max(1) as f64, wanted as f64 / 1e6);
+    let estimate = site.filling().mul_f64(filling) + OTHERS + OTHERS_PER_MILLION.mul_f64(others);
     let left = run.time_limit.saturating_sub(run.began.elapsed());
     if estimate > left {
         return Err(PhaseError::LeftOut(format!(
@@ -53,6 +51,11 @@ pub(super) async fn fill(run: &mut Run, site: &mut Site) -> Result<(), PhaseErro
             format::seconds(left.as_secs_f64())
         )));
     }
+    run.note(format!(
+        "The server with {} live tokens was filled with durability {}: they are there to be looked up, and to be read again.",
+        format::whole(wanted),
+        site.settings().durability.name()
+    ));
     let count = usize::try_from(lacking).unwrap_or(usize::MAX);
     Ok(site.issue_more(count, (count / KEPT).max(1)).await?)
 }
@@ -72,7 +75,7 @@ pub(super) async fn large(run: &mut Run, site: &mut Site) -> Result<(), PhaseErr
         journal_bytes: None,
         restart_seconds: None,
     });
-    let snapshot = snapshot(site).await?;
+    let snapshot = site.snapshot().await?;
     if let Some(population) = run.capacity.populations.last_mut() {
         population.snapshot_bytes = Some(snapshot);
     }
@@ -83,9 +86,9 @@ pub(super) async fn large(run: &mut Run, site: &mut Site) -> Result<(), PhaseErr
 const SHARE: f64 = 0.5;
 /// Tokens of a large population that are asked about: any of so many, evenly spread over all.
 const KEPT: usize = 1_000_000;
-/// What is done with a large population besides filling it takes about so long, and more for each first population in it.
-const OTHERS: Duration = Duration::from_secs(10);
-const OTHERS_PER_FIRST: Duration = Duration::from_millis(800);
+/// What is done with a large population besides filling it takes about so long, and more for each million.
+const OTHERS: Duration = Duration::from_secs(6);
+const OTHERS_PER_MILLION: Duration = Duration::from_millis(900);
 
 /// What is resident, and what of it each token takes that the server had not without any.
 #[expect(clippy::cast_precision_loss, reason = "a mean has no more digits than a float")]
@@ -99,6 +102,30 @@ fn memory(site: &Site, resident_bytes: u64, live_tokens: u64) -> Result<(u64, f6
 
 /// Kills the server and starts it again, and waits for the first right answer.
 async fn restart(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
+    let (journal, took) = restart_timed(site).await?;
+    if let Some(population) = run.capacity.populations.last_mut() {
+        (population.journal_bytes, population.restart_seconds) = (Some(journal), Some(took.as_secs_f64()));
+    }
+    Ok(())
+}
+
+/// Restarts a server with a long journal behind its snapshot: how fast it is read, if the restart with the snapshot alone
+/// was timed.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(super) async fn journal(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
+    let (bytes, took) = restart_timed(site).await?;
+    let without = run.capacity.populations.first().and_then(|population| population.restart_seconds);
+    let without = without.ok_or_else(|| PhaseError::Lacks("a restart from a snapshot alone".to_owned()))?;
+    let seconds = took.as_secs_f64() - without;
+    run.journal_read = (bytes >= READ_MIN && seconds > 0.0).then(|| bytes as f64 / seconds);
+    Ok(())
+}
+
+/// Less journal than this is read in too short a time to tell how fast.
+const READ_MIN: u64 = 32 << 20;
+
+/// Kills the server and starts it again: how many bytes of journal it read, and how long it took to the first right answer.
+async fn restart_timed(site: &mut Site) -> Result<(u64, Duration), PhaseError> {
     let journal = Metrics::scrape(site.address()).await?.count(JOURNAL_TAIL)?;
     let ready = site.restart().await?;
     let asked = Instant::now();
@@ -112,35 +139,5 @@ async fn restart(run: &mut Run, site: &mut Site) -> Result<(), PhaseError> {
             status: answer.status.as_u16(),
         });
     }
-    let took = ready + asked.elapsed();
-    if let Some(population) = run.capacity.populations.last_mut() {
-        (population.journal_bytes, population.restart_seconds) = (Some(journal), Some(took.as_secs_f64()));
-    }
-    Ok(())
-}
-
-/// Takes a snapshot, and says how large it is.
-async fn snapshot(site: &Site) -> Result<u64, PhaseError> {
-    take_snapshot(site.address(), &bearer(site).await?).await
-}
-
-#[derive(serde::Deserialize)]
-struct SnapshotDocument {
-    bytes: u64,
-}
-
-/// On a connection of its own: an idle one might be closed by then.
-pub(super) async fn take_snapshot(server: SocketAddr, bearer: &Bearer) -> Result<u64, PhaseError> {
-    let answer = Connection::open(server).await?.ask(bearer.take_snapshot()).await?;
-    let document = serde_json::from_slice::<SnapshotDocument>(&answer.body).ok();
-    let refused = || PhaseError::Refused { what: "a request for a snapshot", status: answer.status.as_u16() };
-    Ok(document.ok_or_else(refused)?.bytes)
-}
-
-/// What opens the admin API of Tessera.
-pub(super) async fn bearer(site: &Site) -> Result<Bearer, PhaseError> {
-    let installation = site.installation().ok_or_else(|| PhaseError::Lacks("an admin of the server".to_owned()))?;
-    let answer = Connection::open(site.address()).await?.ask(installation.admin.issue()).await?;
-    let refused = || PhaseError::Refused { what: "a request for the admin's token", status: answer.status.as_u16() };
-    Ok(Bearer::new(&answer.access_token().ok_or_else(refused)?))
+    Ok((journal, ready + asked.elapsed()))
 }

@@ -10,10 +10,10 @@ use crate::engine::scenario::Scenario;
 use crate::engine::search::{self, Ladder};
 use crate::engine::settings::Settings;
 use crate::engine::site::Site;
+use crate::format;
 use crate::machine::Cores;
 use crate::measured::{Durability, Step, Subject, Sweep};
 use crate::report::figures::{self, SHARE};
-use crate::report::format;
 use crate::report::measure::metrics::{JOURNAL_RECORDS, JOURNAL_WRITTEN, Metrics};
 use crate::report::measure::{JournalRate, PhaseError, Run};
 use crate::report::model::{Mix, Steady, Workers};
@@ -22,7 +22,7 @@ use crate::report::model::{Mix, Steady, Workers};
 pub(super) async fn sweep(run: &mut Run, site: &mut Site, scenario: Scenario) -> Result<(), PhaseError> {
     let load = run.load(scenario, None, run.pace.step);
     let plan = search::Plan::new(objective(scenario));
-    let ladder = Ladder { objective: plan.objective, shares: run.pace.shares, closed: run.pace.step / 2 };
+    let ladder = Ladder { objective: plan.objective, shares: run.pace.shares, closed: run.pace.step };
     let swept = site.climb(&load, &ladder).await?;
     let knee = knee(&swept);
     if figures::knee(&swept).is_none() {

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use crate::format;
 use crate::measured::{Durability, Step, Subject, Sweep};
 use crate::report::figures::{self, INTROSPECT, ISSUE, REVOKE};
-use crate::report::format;
 use crate::report::model::{Capacity, Population, SeriesKind};
 use crate::report::planner::expression::Values;
 

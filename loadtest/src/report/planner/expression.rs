@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Add, Div, Mul};
 
-use crate::report::format;
+use crate::format;
 
 /// What the names in an expression stand for.
 pub(in crate::report) type Values = BTreeMap<&'static str, f64>;

@@ -8,8 +8,9 @@ mod expression;
 
 use std::fmt;
 
+use crate::format;
 use crate::measured::Durability;
-use crate::report::{figures, format};
+use crate::report::figures;
 
 pub(super) use coefficients::{Coefficients, Kind, Point};
 pub(super) use expression::{Expression, Notation};

@@ -5,12 +5,13 @@ use kuva::render::annotations::ReferenceLine;
 use kuva::render::layout::Layout;
 use maud::Markup;
 
+use crate::format;
 use crate::measured::{Latency, Step, Subject, Sweep};
+use crate::report::figures;
 use crate::report::plot::{
     Caption, Line, Look, count_tick, dotted, draw, is_drawable, lines_layout, micros_tick, nines, place, plots, ticks,
     too_little,
 };
-use crate::report::{figures, format};
 
 /// Every percentile of one sweep against its rate; the knee and the objective are marked.
 pub(in crate::report) fn by_rate(sweep: &Sweep, caption: &Caption) -> Markup {

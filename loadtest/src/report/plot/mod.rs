@@ -15,7 +15,7 @@ use kuva::render::theme::Theme;
 use maud::{Markup, PreEscaped, html};
 use std::sync::Arc;
 
-use crate::report::format;
+use crate::format;
 
 pub(super) use bars::{Bar, bars};
 pub(super) use latency::{by_percentile, by_rate, by_rate_beside};

@@ -1,10 +1,12 @@
 //! A database that is written behind: what it has committed may be lost by its own crash, unless it was flushed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::journal::{EntryPayload, JournalReader, Lsn};
 use crate::token::digest::TokenDigest;
 use crate::token::event::TokenEvent;
+use crate::token::grant_id::GrantId;
+use crate::token::person_event::PersonEvent;
 
 /// Every record by its number, as an auditor would have it.
 #[derive(Clone, Default)]
@@ -28,6 +30,9 @@ struct Row {
 pub(super) struct Fold {
     pub(super) issued: HashSet<TokenDigest>,
     pub(super) revoked: HashSet<TokenDigest>,
+    /// The generation of the refresh token of each person's grant.
+    pub(super) grants: HashMap<GrantId, u32>,
+    pub(super) ended: HashSet<GrantId>,
 }
 
 impl Database {
@@ -84,7 +89,11 @@ impl Database {
             match TokenEvent::decode(*kind, *schema, payload).unwrap() {
                 Some(TokenEvent::Issued { digest, .. }) => drop(fold.issued.insert(digest)),
                 Some(TokenEvent::Revoked { digest, .. }) => drop(fold.revoked.insert(digest)),
-                None => {}
+                Some(TokenEvent::Person(PersonEvent::GrantStored { grant_id, grant })) => {
+                    fold.grants.insert(grant_id, grant.refresh.map_or(0, |refresh| refresh.generation));
+                }
+                Some(TokenEvent::Person(PersonEvent::GrantEnded { grant_id })) => drop(fold.ended.insert(grant_id)),
+                Some(TokenEvent::Person(_)) | None => {}
             }
         }
         fold

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::oracle::{Answer, Expected, Known, KnownClient};
+use super::people::{KnownGrant, Told, draw};
 use super::*;
 use crate::client::Client;
 use crate::client::actor::{ClientActor, ClientError, CreateClient, DeleteClient};
@@ -17,12 +18,13 @@ use crate::client::secret::ClientSecret;
 use crate::clock::ManualTime;
 use crate::journal::commit::{CommitOutcome, Committer};
 use crate::journal::sim::{keys, options};
-use crate::journal::snapshot::{SectionContent, SnapshotRead, SnapshotStore, SnapshotWriter, restore};
+use crate::journal::snapshot::{RecordsSection, SnapshotRead, SnapshotStore, SnapshotWriter, restore};
 use crate::journal::{JournalError, JournalReader, Lane, Opening, Options};
 use crate::shard::message::{Issue, Revoke, Settle};
+use crate::shard::people::{AboutPerson, PeopleIndex, PersonRequest};
 use crate::shard::recovery::Part;
-use crate::shard::snapshot::{SnapshotError, Walk};
-use crate::token::state::Replay as ShardReplay;
+use crate::shard::snapshot::{PeopleWalk, SnapshotError, Walk};
+use crate::token::state::{Replay as ShardReplay, ShardState};
 
 /// The process has ended, or the power is cut.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(super) struct Machine {
     database: Database,
     tokens: Vec<Known>,
     clients: Vec<KnownClient>,
+    grants: Vec<KnownGrant>,
     process: Option<Process>,
     next_number: u64,
     /// The time at the last start.
@@ -45,29 +48,33 @@ pub(super) struct Machine {
 }
 
 /// A running engine.
-struct Process {
+pub(super) struct Process {
     committer: Committer,
     shards: Vec<(Shard, Arc<ShardView>)>,
     router: Router,
-    registry: Arc<ClientRegistry>,
+    pub(super) registry: Arc<ClientRegistry>,
     actor: ClientActor,
     asked: Vec<(usize, Asked)>,
     store: SnapshotStore,
     reader: JournalReader,
-    clock: Arc<Clock>,
+    pub(super) clock: Arc<Clock>,
     taking: Option<Taking>,
     used_snapshot: bool,
 }
 
 /// Something that the client actor has not answered yet.
 enum Asked {
-    Create(oneshot::Receiver<Result<(Arc<Client>, ClientSecret), ClientError>>),
+    Create(oneshot::Receiver<Result<Created, ClientError>>),
     Delete(u64, oneshot::Receiver<Result<(), ClientError>>),
 }
+
+/// A client, and its secret if it has one.
+type Created = (Arc<Client>, Option<ClientSecret>);
 
 /// A snapshot in the making.
 struct Taking {
     walk: Walk,
+    people: PeopleWalk,
     writer: SnapshotWriter,
     settling: Option<Vec<Answer>>,
 }
@@ -82,6 +89,7 @@ impl Machine {
             database: Database::default(),
             tokens: Vec::new(),
             clients: (0..CLIENTS).map(|_| KnownClient::default()).collect(),
+            grants: Vec::new(),
             process: None,
             next_number: random.next() >> 8,
             begun_at: START,
@@ -157,6 +165,10 @@ impl Machine {
             assert!(kept.is_sorted_by(|before, after| before >= after), "shard {shard} has a hole: {kept:?}");
         }
         self.history.clear();
+        for grant in &mut self.grants {
+            let lives = self.clients[grant.client].lives(grant.client_generation);
+            grant.settle(process, lives);
+        }
         self.look_at_all(true);
     }
 
@@ -167,6 +179,10 @@ impl Machine {
             let lives = self.clients[token.client].lives(token.client_generation);
             token.seen(process.is_active(token.number), now, lives, is_settled);
             self.tally.looks += 1;
+        }
+        for grant in &mut self.grants {
+            let lives = self.clients[grant.client].lives(grant.client_generation);
+            grant.look(process, lives);
         }
     }
 
@@ -180,11 +196,14 @@ impl Machine {
             assert!(is_active || !must, "token {} is not in the copy", token.number);
             assert!(!is_active || may, "token {} is back in the copy", token.number);
         }
+        for grant in &self.grants {
+            grant.check(process, self.clients[grant.client].lives(grant.client_generation));
+        }
     }
 
     /// One thing happens.
     pub(super) fn step(&mut self, random: &mut Random) -> Step {
-        match random.below(28) {
+        match random.below(40) {
             0..7 => self.issue(random),
             7..11 => self.revoke(random),
             11 => self.look_at_all(false),
@@ -199,9 +218,28 @@ impl Machine {
                 1..4 => self.burst(random)?,
                 _ => self.commit()?,
             },
-            _ => self.disk.set_capacity(None),
+            27 => self.disk.set_capacity(None),
+            28..31 => self.store_code(random),
+            _ => self.step_grant(random),
         }
         Ok(())
+    }
+
+    fn store_code(&mut self, random: &mut Random) {
+        let client = index(random.below(CLIENTS as u64));
+        let stored = KnownGrant::store(self.process(), random, client);
+        self.tally.codes += u64::from(stored.is_some());
+        self.grants.extend(stored);
+        self.listen();
+    }
+
+    fn step_grant(&mut self, random: &mut Random) {
+        let Some(place) = draw(random, self.grants.len()) else { return };
+        let Some(process) = &mut self.process else { return };
+        let grant = &mut self.grants[place];
+        let lives = self.clients[grant.client].lives(grant.client_generation);
+        grant.step(process, lives, random);
+        self.listen();
     }
 
     /// So many commits that segments are begun.
@@ -276,6 +314,9 @@ impl Machine {
     /// Takes in what was answered.
     fn listen(&mut self) {
         self.tokens.iter_mut().for_each(Known::listen);
+        let mut told = Told::default();
+        self.grants.iter_mut().for_each(|grant| grant.listen(&mut told));
+        self.tally.hear(&told);
         let Some(process) = &mut self.process else { return };
         let clients = &mut self.clients;
         process.asked.retain_mut(|(number, asked)| {
@@ -371,7 +412,13 @@ impl Machine {
             self.tally.retired += retired as u64;
             return Ok(());
         }
-        match taking.walk.next_section() {
+        if let Some(records) = next_records(&mut taking.walk, &mut taking.people, &process.shards) {
+            if taking.writer.section(&records.content()).is_ok() {
+                process.taking = Some(taking);
+            }
+            return Ok(());
+        }
+        match taking.walk.next_tokens() {
             Ok(Some(section)) => {
                 // What cannot be written is given up; the next attempt begins anew.
                 if taking.writer.section(&section.content()).is_ok() {
@@ -397,10 +444,13 @@ impl Machine {
         let process = self.process();
         let now = process.clock.now();
         let Ok(mut writer) = process.store.begin_backup(now, emit) else { return Ok(()) };
-        let mut walk = Walk::begin(process.views(), &process.registry, now).unwrap();
-        while let Some(section) = walk.next_section().unwrap() {
-            let content: SectionContent<'_> = section.content();
-            writer.section(&content, emit).unwrap();
+        let mut walk = Walk::begin(process.views(), &process.registries(), now).unwrap();
+        let mut people = PeopleWalk::default();
+        while let Some(records) = next_records(&mut walk, &mut people, &process.shards) {
+            writer.section(&records.content(), emit).unwrap();
+        }
+        while let Some(tokens) = walk.next_tokens().unwrap() {
+            writer.section(&tokens.content(), emit).unwrap();
         }
         let mut settling = process.settle();
         while !settling.is_empty() {
@@ -423,6 +473,9 @@ impl Machine {
         let Some(process) = self.process.take() else { return };
         let is_stopped = random.below(3) == 0 && process.stop().is_ok();
         self.tokens.iter_mut().for_each(Known::forget_answers);
+        let mut told = Told::default();
+        self.grants.iter_mut().for_each(|grant| grant.forget_answers(&mut told));
+        self.tally.hear(&told);
         if is_stopped {
             self.tally.stops += 1;
             self.disk = self.disk.killed();
@@ -484,7 +537,8 @@ impl Machine {
                 continue;
             }
             let digest = reference(token.number).digest;
-            let found = process.view_of(token.number).reader.load().find(digest).unwrap();
+            let guard = Guard::new();
+            let found = process.view_of(token.number).reader(&guard).unwrap().find(digest, &guard).unwrap();
             assert_eq!(
                 found.is_some(),
                 fold.issued.contains(&digest),
@@ -498,6 +552,11 @@ impl Machine {
                 "token {} in memory and in the tables",
                 token.number
             );
+        }
+        for grant in &self.grants {
+            if self.clients[grant.client].generation == grant.client_generation {
+                grant.check_fold(process, &fold);
+            }
         }
     }
 }
@@ -522,7 +581,7 @@ impl Process {
             }
             recovery.apply(&block);
         })?;
-        let registry = recovery.registry;
+        let registry = recovery.registries.clients;
         let random = Arc::new(ring::rand::SystemRandom::new());
         let lane = lanes.pop().expect("a lane for the clients");
         let actor = ClientActor::new(Arc::clone(&registry), lane, Arc::clone(&clock), random, Arc::default());
@@ -556,6 +615,13 @@ impl Process {
         answer
     }
 
+    pub(super) fn tell_about_person(&mut self, routing_id: RoutingId, request: PersonRequest) {
+        let partition = self.router.partition_of(routing_id);
+        let (shard, view) = &mut self.shards[self.router.shard_of(partition)];
+        view.mailbox.fetch_add(1, Ordering::Relaxed);
+        shard.handle(AboutPerson { partition, request }, &mut Context::new());
+    }
+
     fn settle(&mut self) -> Vec<Answer> {
         (0..self.shards.len()).map(|shard| self.tell(shard, |reply| Settle { reply })).collect()
     }
@@ -569,19 +635,41 @@ impl Process {
     }
 
     fn is_active(&self, number: u64) -> bool {
-        self.view_of(number).find_active(reference(number), self.clock.now()).unwrap().is_some()
+        self.view_of(number).find_active(reference(number), self.clock.now(), &Guard::new()).unwrap().is_some()
+    }
+
+    fn shard_of(&self, routing_id: RoutingId) -> &(Shard, Arc<ShardView>) {
+        &self.shards[self.router.shard_of(self.router.partition_of(routing_id))]
+    }
+
+    pub(super) fn state_of(&self, routing_id: RoutingId) -> &ShardState {
+        self.shard_of(routing_id).0.state().expect("no shard has panicked")
+    }
+
+    pub(super) fn serving_since(&self, routing_id: RoutingId) -> u32 {
+        self.shard_of(routing_id).0.serving_since()
+    }
+
+    pub(super) fn is_access_active(&self, reference: TokenReference) -> bool {
+        let view = &self.shard_of(reference.routing_id).1;
+        view.find_active(reference, self.clock.now(), &Guard::new()).unwrap().is_some()
     }
 
     /// Whether it is there, revoked or not.
     fn has(&self, number: u64) -> bool {
-        self.view_of(number).reader.load().find(reference(number).digest).unwrap().is_some()
+        let guard = Guard::new();
+        self.view_of(number).reader(&guard).unwrap().find(reference(number).digest, &guard).unwrap().is_some()
+    }
+
+    fn registries(&self) -> Registries {
+        Registries { clients: Arc::clone(&self.registry), ..Registries::default() }
     }
 
     fn begin_snapshot(&self) -> Option<Taking> {
         let now = self.clock.now();
         let writer = self.store.begin(now).ok()?;
-        let walk = Walk::begin(self.views(), &self.registry, now).ok()?;
-        Some(Taking { walk, writer, settling: None })
+        let walk = Walk::begin(self.views(), &self.registries(), now).ok()?;
+        Some(Taking { walk, people: PeopleWalk::default(), writer, settling: None })
     }
 
     /// Ends as a server does that is told to stop.
@@ -593,19 +681,29 @@ impl Process {
     }
 }
 
+/// The records of a snapshot that come before its tokens.
+fn next_records(
+    walk: &mut Walk,
+    people: &mut PeopleWalk,
+    shards: &[(Shard, Arc<ShardView>)],
+) -> Option<RecordsSection> {
+    let walk_grants = |shard: usize, after| shards[shard].0.walk_grants(after);
+    walk.next_records().or_else(|| people.next_section(shards.len(), walk_grants).unwrap())
+}
+
 /// A start that is reading.
 struct Recovering {
-    registry: Arc<ClientRegistry>,
+    registries: Registries,
     part: Part,
 }
 
 impl Recovering {
     fn new(router: &Router, shards: usize, clock: &Arc<Clock>) -> Self {
-        let registry: Arc<ClientRegistry> = Arc::default();
+        let registries = Registries::default();
         let now = clock.now().as_seconds_u32();
-        let replay = || ShardReplay::new(Arc::from("https://as.example"), Arc::clone(&registry), now);
+        let replay = || ShardReplay::new(Arc::from("https://as.example"), registries.clone(), now);
         let part = Part { router: router.clone(), own: (0..shards).map(|_| Some(replay())).collect() };
-        Self { registry, part }
+        Self { registries, part }
     }
 
     fn load(&mut self, section: &crate::journal::snapshot::Section) {
@@ -620,22 +718,23 @@ impl Recovering {
 
     fn apply_to_clients(&self, records: crate::journal::Records<'_>) {
         for record in records {
-            crate::client::event::replay(&self.registry, record.kind, record.schema, record.payload).unwrap();
+            crate::client::event::replay(&self.registries.clients, record.kind, record.schema, record.payload).unwrap();
         }
     }
 }
 
-fn shard_of(state: crate::token::state::ShardState, lane: Lane, clock: &Arc<Clock>) -> (Shard, Arc<ShardView>) {
+fn shard_of(state: ShardState, lane: Lane, clock: &Arc<Clock>) -> (Shard, Arc<ShardView>) {
     let clock = Arc::clone(clock);
-    let shard = Shard::new(ShardParts { state, lane, clock, relaxed_window: None, rebuild: None });
+    let shard =
+        Shard::new(ShardParts { state, lane, clock, relaxed_window: None, rebuild: None }, PeopleIndex::default());
     let view = shard.view();
     (shard, view)
 }
 
-fn name(client: usize) -> ClientId {
+pub(super) fn name(client: usize) -> ClientId {
     super::client(&format!("app-{client}"))
 }
 
-fn index(number: u64) -> usize {
+pub(super) fn index(number: u64) -> usize {
     usize::try_from(number).unwrap()
 }

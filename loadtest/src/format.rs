@@ -1,7 +1,7 @@
 //! Figures as people read them: three digits that matter, and a unit.
 
 /// Microseconds: `850 µs`, `1.20 ms`, `2.30 s`.
-pub(super) fn micros(value: f64) -> String {
+pub(crate) fn micros(value: f64) -> String {
     match value {
         value if !value.is_finite() => "–".to_owned(),
         value if value < 0.5 => "0 µs".to_owned(),
@@ -14,12 +14,12 @@ pub(super) fn micros(value: f64) -> String {
 
 /// Microseconds that were counted.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn whole_micros(value: u64) -> String {
+pub(crate) fn whole_micros(value: u64) -> String {
     micros(value as f64)
 }
 
 /// Seconds: `0.85 s`, `2.30 s`, `12.0 min`, `3.20 h`.
-pub(super) fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     match value {
         value if !value.is_finite() => "–".to_owned(),
         0.0 => "0 s".to_owned(),
@@ -32,7 +32,7 @@ pub(super) fn seconds(value: f64) -> String {
 }
 
 /// A count or a rate: `940`, `94.6 k`, `3.10 M`.
-pub(super) fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     match value {
         value if !value.is_finite() => "–".to_owned(),
         value if value < 999.5 => three(value),
@@ -44,7 +44,7 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// A number inside a formula: as [`count`], but small ones are never without a digit that matters.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value {
         value if value == 0.0 || value.abs() >= 0.0995 || !value.is_finite() => count(value),
         value => format!("{value:.1e}"),
@@ -53,12 +53,12 @@ pub(super) fn short(value: f64) -> String {
 
 /// A number that was counted.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn whole(value: u64) -> String {
+pub(crate) fn whole(value: u64) -> String {
     count(value as f64)
 }
 
 /// Bytes: `96.0 B`, `4.00 KiB`, `1.20 GiB`.
-pub(super) fn bytes(value: f64) -> String {
+pub(crate) fn bytes(value: f64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if !value.is_finite() {
         return "–".to_owned();
@@ -80,22 +80,22 @@ pub(super) fn bytes(value: f64) -> String {
 
 /// Bytes that were counted.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn whole_bytes(value: u64) -> String {
+pub(crate) fn whole_bytes(value: u64) -> String {
     bytes(value as f64)
 }
 
 /// A ratio: `1.08 ×`.
-pub(super) fn ratio(value: f64) -> String {
+pub(crate) fn ratio(value: f64) -> String {
     if value.is_finite() { format!("{} ×", three(value)) } else { "–".to_owned() }
 }
 
 /// A share: `70 %`.
-pub(super) fn percent(share: f64) -> String {
-    format!("{} %", trimmed(share * 100.0, 1))
+pub(crate) fn percent(share: f64) -> String {
+    format!("{} %", trimmed(share * 100.0, if share.abs() < 0.001 { 2 } else { 1 }))
 }
 
 /// A few cores by number: `0, 1`.
-pub(super) fn cores(cores: &[u32]) -> String {
+pub(crate) fn cores(cores: &[u32]) -> String {
     if cores.is_empty() {
         return "not pinned".to_owned();
     }
@@ -104,13 +104,13 @@ pub(super) fn cores(cores: &[u32]) -> String {
 }
 
 /// So many digits behind the point, at least one, without zeros at the end.
-pub(super) fn trimmed(value: f64, digits: usize) -> String {
+pub(crate) fn trimmed(value: f64, digits: usize) -> String {
     let written = format!("{value:.digits$}");
     written.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Three digits that matter, more before the point; of a whole number none behind it.
-pub(super) fn three(value: f64) -> String {
+pub(crate) fn three(value: f64) -> String {
     match value.abs() {
         size if size.fract() == 0.0 => format!("{value:.0}"),
         size if size < 0.0995 => format!("{value:.4}"),
@@ -148,6 +148,7 @@ mod tests {
         check(ratio(1.082), "1.08 ×");
         check(percent(0.7), "70 %");
         check(percent(0.0), "0 %");
+        check(percent(0.0001), "0.01 %");
         check(percent(0.995), "99.5 %");
         check(ratio(f64::NAN), "–");
     }
