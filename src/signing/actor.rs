@@ -1,6 +1,6 @@
 //! The single writer of the keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ pub async fn make_key(
 pub struct StoreKey {
     /// The key.
     pub key: PrivateKey,
-    /// From when on it signs.
+    /// From when on it signs; a millisecond later for each key of its algorithm that signs from that moment already.
     pub signs_from: UnixTime,
 }
 
@@ -145,7 +145,7 @@ impl KeyRequest for StoreKey {
             kid: kid.clone(),
             algorithm: self.key.public().algorithm,
             created_at: now,
-            signs_from: self.signs_from,
+            signs_from: actor.first_free_moment(self.key.public().algorithm, self.signs_from),
             tokens_until: 0,
             sealed: sealed.map_err(|_| KeyError::NoRandomness)?,
         };
@@ -212,6 +212,14 @@ impl KeyActor {
             stored.filter_map(|stored| Some((stored.kid.clone(), (stored.clone(), ready.get(&stored.kid).cloned()?))));
         let keys = keys.collect();
         Self { keys, parts }
+    }
+
+    /// When two keys sign from one moment on, the one that came last must be the one that signs: no two do.
+    fn first_free_moment(&self, algorithm: SigningAlgorithm, wanted: UnixTime) -> UnixTime {
+        let of_algorithm = self.keys.values().filter(|(_, key)| key.algorithm() == algorithm);
+        let taken: BTreeSet<_> = of_algorithm.map(|(stored, _)| stored.signs_from.as_millis()).collect();
+        let free = (wanted.as_millis()..).find(|millis| !taken.contains(millis));
+        free.map_or(wanted, UnixTime::from_millis)
     }
 
     /// Handles a request as if it had come through the mailbox.
@@ -358,6 +366,15 @@ mod tests {
         scene.tell(RemoveSpentKey).unwrap();
         assert_eq!(scene.states(), [(second, KeyState::Signing)]);
         assert_eq!(scene.cover(&first, 60), Err(KeyError::Unknown));
+    }
+
+    #[test]
+    fn of_two_keys_for_one_moment_the_one_that_came_last_signs() {
+        let mut scene = Scene::new();
+        let kids: Vec<_> = (0..8).map(|_| scene.store(0)).collect();
+        scene.time.advance(Duration::from_millis(7));
+        let signing = scene.registry.keys().signing(SigningAlgorithm::EdDsa, scene.now()).map(|key| key.kid.clone());
+        assert_eq!(signing.as_ref(), kids.last());
     }
 
     #[test]
