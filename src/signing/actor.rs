@@ -295,6 +295,7 @@ impl<R: KeyRequest> Handler<Asked<R>> for KeyActor {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
     use std::time::Duration;
 
     use super::*;
@@ -371,10 +372,16 @@ mod tests {
     #[test]
     fn of_two_keys_for_one_moment_the_one_that_came_last_signs() {
         let mut scene = Scene::new();
-        let kids: Vec<_> = (0..8).map(|_| scene.store(0)).collect();
-        scene.time.advance(Duration::from_millis(7));
-        let signing = scene.registry.keys().signing(SigningAlgorithm::EdDsa, scene.now()).map(|key| key.kid.clone());
-        assert_eq!(signing.as_ref(), kids.last());
+        let mut keys = [(); 2].map(|()| PrivateKey::generate(SigningAlgorithm::EdDsa, &SystemRandom::new()).unwrap());
+        // What a key is called decides nothing: the last in the order of their names comes first.
+        keys.sort_by_key(|key| Reverse(key.public().thumbprint()));
+        let kids = keys.each_ref().map(|key| key.public().thumbprint());
+        for key in keys {
+            scene.tell(StoreKey { key, signs_from: START }).unwrap();
+        }
+        scene.time.advance(Duration::from_millis(1));
+        let states = kids.into_iter().zip([KeyState::Retired, KeyState::Signing]).collect::<Vec<_>>();
+        assert_eq!(scene.states(), states);
     }
 
     #[test]
