@@ -49,9 +49,10 @@ const ROUTING_BYTES: usize = 8;
 pub(super) const SECRET_BYTES: usize = 32;
 const BODY_BYTES: usize = ROUTING_BYTES + SECRET_BYTES;
 const BODY_CHARACTERS: usize = 54;
+const CODED_CHARACTERS: usize = BODY_CHARACTERS + CHECKSUM_CHARACTERS;
 /// What the characters of body and checksum decode to.
-const CODED_BYTES: usize = (BODY_CHARACTERS + CHECKSUM_CHARACTERS) / 4 * 3;
-const TOKEN_CHARACTERS: usize = PREFIX.len() + BODY_CHARACTERS + CHECKSUM_CHARACTERS;
+const CODED_BYTES: usize = CODED_CHARACTERS / 4 * 3;
+const TOKEN_CHARACTERS: usize = PREFIX.len() + CODED_CHARACTERS;
 
 impl AccessToken {
     /// A new token of 64 + 256 random bits.
@@ -130,10 +131,17 @@ fn decode(text: &str) -> Option<[u8; CODED_BYTES]> {
     if text.len() != TOKEN_CHARACTERS {
         return None;
     }
-    let mut coded = [0; CODED_BYTES];
-    URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?.as_bytes(), Out::from_slice(&mut coded)).ok()?;
-    Some(coded)
+    let mut characters = [ZERO_BITS; CODED_CHARACTERS + PADDING_CHARACTERS];
+    *characters.first_chunk_mut()? = *text.strip_prefix(PREFIX)?.as_bytes().first_chunk::<CODED_CHARACTERS>()?;
+    let mut decoded = [0; CODED_BYTES + PADDING_CHARACTERS / 4 * 3];
+    URL_SAFE_NO_PAD.decode(&characters, Out::from_slice(&mut decoded)).ok()?;
+    decoded.first_chunk().copied()
 }
+
+/// The decoder takes 32 characters at a time as long as six more follow, and the rest one by one: with so many behind them,
+/// it takes all of ours so.
+const PADDING_CHARACTERS: usize = 12;
+const ZERO_BITS: u8 = b'A';
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,12 @@ pub(crate) fn introspect_cpu_to_floor(own: &[Step], floor: &[Step]) -> (String, 
 }
 
 /// Each at [`SHARE`] of its own peak.
+pub(crate) fn introspect_p99_to_floor(own: &[Step], floor: &[Step]) -> (String, f64) {
+    let p99 = |steps: &[Step]| median(steps, |step| step.latency.p99 as f64);
+    named("introspect_p99_to_floor", p99(own) / p99(floor))
+}
+
+/// Each at [`SHARE`] of its own peak.
 pub(crate) fn introspect_p999_to_floor(own: &[Step], floor: &[Step]) -> (String, f64) {
     named("introspect_p999_to_floor", p999(own) / p999(floor))
 }

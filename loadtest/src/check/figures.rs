@@ -66,7 +66,10 @@ async fn introspection(options: &Rounds, tessera: &mut Site, figures: &mut Figur
     let (own_load, bare_load) = (at(peak(&own)), at(peak(&bare)));
     let sides = [(&mut *tessera, &own_load), (&mut floor, &bare_load)];
     let [own_tail, bare_tail] = options.in_turn("introspect, 70 % of the peak", sides).await?;
-    figures.extend([figure::introspect_p999_to_floor(&own_tail, &bare_tail)]);
+    figures.extend([
+        figure::introspect_p99_to_floor(&own_tail, &bare_tail),
+        figure::introspect_p999_to_floor(&own_tail, &bare_tail),
+    ]);
     let mut beside = Vec::new();
     for _ in 0..options.rounds {
         say("introspect, 70 % of the peak, a snapshot meanwhile");

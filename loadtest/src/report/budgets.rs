@@ -16,6 +16,7 @@ pub(super) fn verdicts(capacity: &Capacity) -> Result<Vec<Verdict>, InvalidBudge
 fn measured(capacity: &Capacity) -> Figures {
     let found = [
         introspection(capacity, Subject::Floor, figure::introspect_cpu_to_floor, closed),
+        introspection(capacity, Subject::Floor, figure::introspect_p99_to_floor, busy),
         introspection(capacity, Subject::Floor, figure::introspect_p999_to_floor, busy),
         introspection(capacity, Subject::Rival, figure::introspect_throughput_to_rival, closed),
         closed(capacity, (Subject::Tessera, BATCH, Durability::Sync)).map(figure::batch_tokens_per_core_second),
@@ -113,14 +114,16 @@ mod tests {
     fn tails_are_compared_at_the_same_share_of_each_peak() {
         let mut capacity = with_closed(Subject::Tessera, 2000.0, 10.0);
         for sweep in &mut capacity.sweeps {
-            let (peak, p999) = if sweep.subject == Subject::Tessera { (2000.0, 300) } else { (1000.0, 200) };
+            let (peak, tail) = if sweep.subject == Subject::Tessera { (2000.0, 300) } else { (1000.0, 200) };
             for (step, share) in sweep.steps.iter_mut().zip([0.3, 0.5, 0.7]) {
                 step.offered_per_second = peak * share;
-                step.latency.p999 = if share == 0.7 { p999 } else { 1 };
-                step.latency.p50 = if share == 0.3 { p999 } else { 1 };
+                step.latency.p99 = if share == 0.7 { tail / 2 } else { 1 };
+                step.latency.p999 = if share == 0.7 { tail } else { 1 };
+                step.latency.p50 = if share == 0.3 { tail } else { 1 };
                 step.sync_micros = Some(50.0);
             }
         }
+        check(&capacity, "introspect_p99_to_floor", Some(1.5));
         check(&capacity, "introspect_p999_to_floor", Some(1.5));
         check(&capacity, "issue_sync_p50_over_floor_in_syncs", Some(2.0));
         capacity.sweeps.iter_mut().for_each(|sweep| sweep.steps.truncate(1));
