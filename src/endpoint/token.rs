@@ -16,8 +16,9 @@ use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CodeVerifier;
 use crate::oauth::scope::Scope;
+use crate::shard::ShardError;
 use crate::shard::message::IssueToken;
-use crate::shard::people::{GrantedToken, MintedAccess, MintedRefresh, Proof, RedeemCode, RefreshGrant};
+use crate::shard::people::{GrantedToken, MintedAccess, MintedRefresh, Proof, RedeemCode, RefreshGrant, Refreshed};
 use crate::token::access_token::AccessToken;
 use crate::token::code::{CodeKind, CodeReference};
 use crate::token::refresh_token::{PresentedRefreshToken, RefreshToken};
@@ -151,44 +152,51 @@ impl<'a> Asked<'a, '_> {
     /// RFC 6749 §6. Where refresh tokens rotate, all that is answered follows from the one that was presented: a client that
     /// lost the answer asks again and gets the same.
     async fn with_refresh_token(&self) -> Result<Tokens<'a>, Rejection> {
-        let Service { refresh_key, shards, .. } = self.service;
+        let refresh_key = &self.service.refresh_key;
         let metadata = &self.client.metadata;
         let text = self.form.require("refresh_token")?;
         let presented = refresh_key.read(text).ok_or_else(|| invalid_grant("the refresh token is unknown"))?;
         let scope = self.form.find("scope").map(Scope::parse).transpose();
         let scope = scope.map_err(|error| OAuthError::new(OAuthErrorCode::InvalidScope, error.to_string()))?;
         let is_rotating = metadata.refresh_token_rotation;
-        let (access, is_access_new) = self.access_of_refresh(&presented)?;
         let successor = is_rotating.then(|| refresh_key.successor(&presented));
-        let request = RefreshGrant {
+        let request = |access: &AccessToken, is_access_new| RefreshGrant {
             reference: presented.reference,
             client_id: self.client.id.clone(),
-            scope,
-            access: self.minted(&access),
+            scope: scope.clone(),
+            access: self.minted(access),
             is_access_new,
             successor: successor.as_ref().map(RefreshToken::digest),
             retry_seconds: metadata.refresh_token_retry_seconds,
             idle_seconds: metadata.refresh_token_idle_seconds,
             now: self.now,
         };
-        let granted = shards.refresh(request).await?;
+        let (access, granted) = self.refreshed(&presented, request).await?;
         let refresh = Some(successor.map_or(RefreshText::Presented(text), RefreshText::New));
         Ok(Tokens { access, refresh, granted })
     }
 
-    /// The access token that a refresh gives, and whether it is a new one. Where refresh tokens rotate it follows from the one that
-    /// was presented; but one that was given before and lives no more is no help to a client that asks again.
-    fn access_of_refresh(&self, presented: &PresentedRefreshToken) -> Result<(AccessToken, bool), Rejection> {
+    /// The access token that a refresh gives. Where refresh tokens rotate it follows from the one that was presented; but one that
+    /// was given before and lives no more is no help to a client that asks again.
+    async fn refreshed(
+        &self,
+        presented: &PresentedRefreshToken,
+        request: impl Fn(&AccessToken, bool) -> RefreshGrant,
+    ) -> Result<(AccessToken, GrantedToken), Rejection> {
         let Service { random, refresh_key, shards, .. } = self.service;
         if self.client.metadata.refresh_token_rotation {
             let derived = refresh_key.access_token(presented);
-            // Where nobody can tell now, the shard can.
-            if !shards.read().is_dead(derived.reference(), self.now).unwrap_or_default() {
-                return Ok((derived, false));
+            if let Refreshed::Granted(granted) = shards.refresh(request(&derived, false)).await? {
+                return Ok((derived, granted));
             }
         }
         let access = AccessToken::random_of(presented.reference.grant_id.routing_id(), &**random);
-        Ok((access.map_err(|_| Rejection::NoRandomness)?, true))
+        let access = access.map_err(|_| Rejection::NoRandomness)?;
+        match shards.refresh(request(&access, true)).await? {
+            Refreshed::Granted(granted) => Ok((access, granted)),
+            // That is said of no new one.
+            Refreshed::Outlived => Err(ShardError::Unavailable.into()),
+        }
     }
 
     fn minted(&self, access: &AccessToken) -> MintedAccess {

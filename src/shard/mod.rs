@@ -200,16 +200,6 @@ impl ReadShards<'_> {
         self.shards.shard_of(reference.routing_id)?.view.find_active(reference, now, &self.guard)
     }
 
-    /// Whether a token is there and not active any more: revoked, or about to be removed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::find_active`].
-    pub fn is_dead(&self, reference: TokenReference, now: UnixTime) -> Result<bool, ShardError> {
-        let found = self.find_placed(self.place(Some(&reference))?)?;
-        Ok(found.is_some_and(|(view, token)| !view.is_active(&token, now)))
-    }
-
     /// Looks up many, in their order, as [`Self::find_active`] does for one; where there is no reference there is no token. The
     /// processor waits for memory once for a group of them, and not once for each.
     pub fn find_all_active(

@@ -39,7 +39,7 @@ use crate::token::person_event::{
     encode_device, encode_grant, encode_grant_ended, encode_kept,
 };
 use crate::token::refresh_token::{FIRST_GENERATION, RefreshReference};
-use crate::token::state::ShardState;
+use crate::token::state::{KnownToken, ShardState};
 
 /// Why a request about a person's grant came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,7 @@ pub struct RefreshGrant {
     pub scope: Option<Scope>,
     /// The access token that it shall give.
     pub access: MintedAccess,
-    /// Whether that was never given before. Else it follows from the refresh token, and a retry names it again.
+    /// Whether that was drawn at random. Else it follows from the refresh token, and a retry names it again.
     pub is_access_new: bool,
     /// The refresh token that shall take its place; `None` where it stays.
     pub successor: Option<TokenDigest>,
@@ -124,6 +124,16 @@ pub struct RefreshGrant {
     pub idle_seconds: u32,
     /// When.
     pub now: UnixTime,
+}
+
+/// What becomes of a refresh token that is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// Its client gets that access token.
+    Granted(GrantedToken),
+    /// It was answered before, and the access token of that answer lives no more: it has expired or was revoked. The successor is
+    /// as good as it was, so ask once more, with an access token that is new.
+    Outlived,
 }
 
 /// An access token that a grant has given.
@@ -367,7 +377,7 @@ pub(super) enum PersonRequest {
     FindDevice(RoutingId, UnixTime, PersonReply<Option<DeviceRequest>>),
     DecideDevice(RoutingId, DeviceAnswer, UnixTime, PersonReply<bool>),
     Redeem(RedeemCode, PersonReply<GrantedToken>),
-    Refresh(RefreshGrant, PersonReply<GrantedToken>),
+    Refresh(RefreshGrant, PersonReply<Refreshed>),
     /// Of that client, or whoever's it is.
     End(GrantId, Option<ClientId>, PersonReply<bool>),
     Describe(GrantId, UnixTime, PersonReply<Option<GrantSummary>>),
@@ -627,7 +637,7 @@ impl Shard {
         }
     }
 
-    fn refresh(&self, state: &mut ShardState, request: &RefreshGrant, partition: Partition) -> Decided<GrantedToken> {
+    fn refresh(&self, state: &mut ShardState, request: &RefreshGrant, partition: Partition) -> Decided<Refreshed> {
         let id = request.reference.grant_id;
         let unknown = || OAuthError::new(OAuthErrorCode::InvalidGrant, "the refresh token has expired or was revoked");
         let Some(grant) = state.person_grant(id) else { return Decided::answered(Err(unknown().into())) };
@@ -642,28 +652,18 @@ impl Shard {
                 Ok(scope) => {
                     let access = issued(&request.access, scope, request.now.as_seconds_u32());
                     let refreshed = refreshed(grant, request, &access);
-                    store_grant(state, id, refreshed, &access, partition)
+                    store_grant(state, id, refreshed, &access, partition).map(Refreshed::Granted)
                 }
                 Err(error) => Decided::answered(Err(error.into())),
             },
             // The client rotates no more, so nothing that the worker has made is what was answered before.
             Ok(Refreshing::Again) if request.successor.is_none() => Decided::answered(Err(unknown().into())),
             // What was answered before lives no more, so there is another access token beside the same successor.
-            Ok(Refreshing::Again) if request.is_access_new => issue_again(state, id, grant.clone(), request, partition),
+            Ok(Refreshing::Again) if request.is_access_new => {
+                issue_again(state, id, grant.clone(), request, partition).map(Refreshed::Granted)
+            }
             // The worker has derived the same access token: it is as old as it is.
-            Ok(Refreshing::Again) => Decided::answered(match state.find(request.access.digest) {
-                Some(token) => Ok(GrantedToken {
-                    issued_at: token.issued_at,
-                    expires_at: token.expires_at,
-                    scope: token.terms.scope.clone(),
-                }),
-                // It has expired since: the successor is still good, and is what the client needs.
-                None => Ok(GrantedToken {
-                    issued_at: request.now.as_seconds_u32(),
-                    expires_at: request.now.as_seconds_u32(),
-                    scope: grant.terms.scope.clone(),
-                }),
-            }),
+            Ok(Refreshing::Again) => Decided::answered(Ok(answered_before(state, &request.access, request.now))),
             Err(RefreshRefused { error, is_reuse: false }) => Decided::answered(Err(error.into())),
             Err(RefreshRefused { error, is_reuse: true }) => self.end_with(state, id, Err(error.into())),
         }
@@ -704,6 +704,10 @@ impl<T> Decided<T> {
     const fn busy() -> Self {
         Self::answered(Err(PersonError::Shard(ShardError::Busy)))
     }
+
+    fn map<U>(self, of: impl FnOnce(T) -> U) -> Decided<U> {
+        Decided { record: self.record, answer: self.answer.map(of) }
+    }
 }
 
 fn entry(kind: u16, id: GrantId, payload: AlignedVec) -> Entry {
@@ -727,6 +731,17 @@ fn store_grant(
     state.store_grant(id, grant, Some(access), partition);
     let token = GrantedToken { issued_at: access.issued_at, expires_at: access.expires_at, scope };
     Decided::changed(entry(KIND_GRANT_STORED, id, payload), token)
+}
+
+/// What a client gets again, if it could still use it.
+fn answered_before(state: &ShardState, access: &MintedAccess, now: UnixTime) -> Refreshed {
+    let lives = |token: &KnownToken<'_>| !token.is_revoked && now.as_seconds_u32() < token.expires_at;
+    state.find(access.digest).filter(lives).map_or(
+        Refreshed::Outlived,
+        |KnownToken { issued_at, expires_at, terms, .. }| {
+            Refreshed::Granted(GrantedToken { issued_at, expires_at, scope: terms.scope.clone() })
+        },
+    )
 }
 
 /// One more access token of a grant whose refresh token was rotated before.
@@ -878,7 +893,7 @@ impl Shards {
     /// # Errors
     ///
     /// As [`Shards::redeem`]. One that was used before ends its whole grant.
-    pub async fn refresh(&self, request: RefreshGrant) -> Result<GrantedToken, PersonError> {
+    pub async fn refresh(&self, request: RefreshGrant) -> Result<Refreshed, PersonError> {
         let routing_id = request.reference.grant_id.routing_id();
         self.ask_about(routing_id, |reply| PersonRequest::Refresh(request, reply)).await
     }

@@ -62,6 +62,37 @@ fn rt_1_a_retry_gives_another_access_token_where_its_client_has_revoked_the_one_
 }
 
 #[test]
+fn rt_1_a_retry_gives_a_live_access_token_where_that_of_the_lost_answer_has_expired() {
+    let server = person::start_durable();
+    let more = json!({ "access_token_lifetime_seconds": 10, "refresh_token_retry_seconds": 300 });
+    let app = register(&server, "app", &more);
+    let (_, first) = grant(&server, &app);
+    let (access, second) = tokens(&refresh(&server, &app, &first));
+    server.time.advance(Duration::from_secs(9));
+    assert_eq!(tokens(&refresh(&server, &app, &first)), (access.clone(), second.clone()), "it lives");
+    // At its end it is still in memory, after a restart it is not.
+    server.time.advance(Duration::from_secs(1));
+    let retry = |server: &TestServer| {
+        let answer = refresh(server, &app, &first);
+        let (again, successor) = tokens(&answer);
+        assert_eq!((answer.json()["expires_in"].as_u64(), &successor), (Some(10), &second), "the same successor");
+        assert!(again != access && server.is_active(&app, &again) && !server.is_active(&app, &access));
+        again
+    };
+    let renewed = [retry(&server), retry(&server)];
+    assert!(renewed[0] != renewed[1] && renewed.iter().all(|access| server.is_active(&app, access)));
+    let server = server.restart();
+    server.time.advance(Duration::from_secs(20));
+    retry(&server);
+    let renewed = retry(&server);
+    let (last, third) = tokens(&refresh(&server, &app, &second));
+    assert!(server.is_active(&app, &last) && server.is_active(&app, &renewed), "and it goes on");
+    assert_refused(&refresh(&server, &app, &first), "two before");
+    assert!(!server.is_active(&app, &last) && !server.is_active(&app, &renewed), "reuse ends what a retry gave too");
+    assert_refused(&refresh(&server, &app, &third), "the grant is gone");
+}
+
+#[test]
 fn rt_4_after_two_rotations_the_first_ends_the_grant() {
     let server = person::start();
     let app = register(&server, "app", &json!({}));

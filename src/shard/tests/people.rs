@@ -20,7 +20,7 @@ use crate::oauth::error::OAuthErrorCode;
 use crate::oauth::subject::Subject;
 use crate::shard::people::{
     AboutPerson, DEVICES_PENDING_MAX, DeviceAnswer, DeviceQuota, GrantedToken, MintedAccess, MintedRefresh, NewCode,
-    NewDevice, PersonError, PersonRequest, Proof, RedeemCode, RefreshGrant,
+    NewDevice, PersonError, PersonRequest, Proof, RedeemCode, RefreshGrant, Refreshed,
 };
 use crate::shard::recovery::Recovery;
 use crate::token::access_token::AccessToken;
@@ -518,6 +518,26 @@ impl Desk {
         self.ask(|reply| PersonRequest::Redeem(request, reply))
     }
 
+    /// A refresh whose access token lives ten seconds, by a client that may ask again for five minutes.
+    fn refresh(
+        &mut self,
+        refresh: &str,
+        new: Option<TokenReference>,
+    ) -> (TokenReference, Result<Refreshed, PersonError>) {
+        let Minted { request, access, .. } = self.worker.refreshing(refresh);
+        let access = new.unwrap_or(access);
+        let minted = MintedAccess { digest: access.digest, lifetime_seconds: 10 };
+        let request = RefreshGrant { access: minted, is_access_new: new.is_some(), retry_seconds: 300, ..request };
+        (access, self.ask(|reply| PersonRequest::Refresh(request, reply)))
+    }
+
+    fn revoke(&mut self, reference: TokenReference) {
+        let (reply, _) = oneshot::channel();
+        self.view.mailbox.fetch_add(1, Ordering::Relaxed);
+        let token = RevokeToken { reference, caller: client("app"), now: self.worker.now };
+        self.shard.handle(message::Revoke { token, reply }, &mut Context::new());
+    }
+
     fn decide(&mut self, number: u64, answer: DeviceAnswer) -> Result<bool, PersonError> {
         let now = self.worker.now;
         self.ask(|reply| PersonRequest::DecideDevice(RoutingId(number), answer, now, reply))
@@ -577,6 +597,53 @@ fn an_end_is_neither_seen_nor_told_before_it_is_durable() {
     assert!(!desk.is_active(minted.access));
     let desk = desk.crashed();
     assert!(!desk.is_active(minted.access), "it stays so");
+}
+
+#[test]
+fn an_answer_whose_access_token_lives_no_more_is_given_again_with_a_new_one() {
+    let revoked = |desk: &mut Desk, access| desk.revoke(access);
+    let expired = |desk: &mut Desk, _| desk.pass(10);
+    let removed = |desk: &mut Desk, _| desk.pass(60);
+    for (number, end) in [revoked as fn(&mut Desk, TokenReference), expired, removed].into_iter().enumerate() {
+        let mut desk = Desk::new();
+        let code = desk.code();
+        let granted = desk.worker.redemption(code);
+        desk.ask(|reply| PersonRequest::Redeem(granted.request, reply)).unwrap();
+        let (access, told) = desk.refresh(&granted.refresh, None);
+        assert!(matches!(told, Ok(Refreshed::Granted(_))) && desk.is_active(access));
+        assert_eq!(desk.refresh(&granted.refresh, None), (access, told), "while it lives it is the same");
+        end(&mut desk, access);
+        assert_eq!(desk.refresh(&granted.refresh, None), (access, Ok(Refreshed::Outlived)), "{number}");
+        for _ in 0..2 {
+            let new = AccessToken::random_of(code.grant_id.routing_id(), &desk.worker.random).unwrap().reference();
+            let (new, told) = desk.refresh(&granted.refresh, Some(new));
+            let Ok(Refreshed::Granted(token)) = told else { panic!("{told:?}") };
+            assert_eq!(token.expires_at, desk.worker.now.as_seconds_u32() + 10);
+            assert!(desk.is_active(new) && !desk.is_active(access), "{number}");
+            desk = desk.crashed();
+            assert!(desk.is_active(new) && !desk.is_active(access), "{number}");
+        }
+        let successor = desk.worker.refreshing(&granted.refresh).refresh;
+        let (last, told) = desk.refresh(&successor, None);
+        assert!(matches!(told, Ok(Refreshed::Granted(_))) && desk.is_active(last), "the successor stayed what it was");
+    }
+}
+
+#[test]
+fn a_new_access_token_beside_an_answer_is_given_inside_the_window_alone() {
+    let mut desk = Desk::new();
+    let code = desk.code();
+    let granted = desk.worker.redemption(code);
+    desk.ask(|reply| PersonRequest::Redeem(granted.request, reply)).unwrap();
+    desk.refresh(&granted.refresh, None).1.unwrap();
+    desk.pass(299);
+    assert_eq!(desk.refresh(&granted.refresh, None).1, Ok(Refreshed::Outlived));
+    desk.pass(1);
+    let new = AccessToken::random_of(code.grant_id.routing_id(), &desk.worker.random).unwrap().reference();
+    let (new, late) = desk.refresh(&granted.refresh, Some(new));
+    assert_eq!((refused(&late), desk.is_active(new)), (INVALID_GRANT, false));
+    let successor = desk.worker.refreshing(&granted.refresh).refresh;
+    assert_eq!(refused(&desk.refresh(&successor, None).1), INVALID_GRANT, "it was reuse");
 }
 
 #[test]

@@ -93,17 +93,18 @@ pub(super) struct Tally {
     pub(super) granted: u64,
     pub(super) refreshed: u64,
     pub(super) refreshed_again: u64,
+    pub(super) outlived: u64,
     pub(super) reuses: u64,
     pub(super) ended: u64,
 }
 
 impl Tally {
-    fn fields(&mut self) -> [&mut u64; 22] {
+    fn fields(&mut self) -> [&mut u64; 23] {
         let Self { lives, issues, revocations, deletions, looks, snapshots, retired, starts_from_snapshots, .. } = self;
         let Self {
             crashes, kills, stops, failed_starts, flips_refused, flips_survived, restores, confirmations, ..
         } = self;
-        let Self { codes, granted, refreshed, refreshed_again, reuses, ended, .. } = self;
+        let Self { codes, granted, refreshed, refreshed_again, outlived, reuses, ended, .. } = self;
         [
             lives,
             issues,
@@ -125,6 +126,7 @@ impl Tally {
             granted,
             refreshed,
             refreshed_again,
+            outlived,
             reuses,
             ended,
         ]
@@ -139,10 +141,11 @@ impl Tally {
 
     /// Counts what callers were told of people's grants.
     const fn hear(&mut self, told: &people::Told) {
-        let people::Told { granted, refreshed, again, reused, ended } = told;
+        let people::Told { granted, refreshed, again, outlived, reused, ended } = told;
         self.granted += *granted;
         self.refreshed += *refreshed;
         self.refreshed_again += *again;
+        self.outlived += *outlived;
         self.reuses += *reused;
         self.ended += *ended;
     }

@@ -14,6 +14,7 @@ use super::*;
 use crate::oauth::subject::Subject;
 use crate::shard::people::{
     GrantedToken, MintedAccess, MintedRefresh, NewCode, PersonError, PersonRequest, Proof, RedeemCode, RefreshGrant,
+    Refreshed,
 };
 use crate::token::code::CodeReference;
 use crate::token::grant_id::GrantId;
@@ -38,6 +39,10 @@ pub(super) struct KnownGrant {
     /// When a refresh token of a generation was presented first and last.
     presented: HashMap<u32, (u32, u32)>,
     accesses: Vec<KnownAccess>,
+    /// The generation of the refresh token whose answer's access token lives no more, as its client was told.
+    outlived: Option<u32>,
+    /// How many access tokens were asked for in the place of such a one.
+    renewals: u32,
     questions: Vec<Question>,
     /// Something that may have ended it was never answered.
     may_have_ended: bool,
@@ -71,7 +76,7 @@ struct Question {
 enum Asked {
     Store(Receiver<Result<bool, PersonError>>),
     Redeem { redemption: u32, live_until: u32, answer: Receiver<Result<GrantedToken, PersonError>> },
-    Refresh { generation: u32, access: TokenReference, answer: Receiver<Result<GrantedToken, PersonError>> },
+    Refresh { generation: u32, access: TokenReference, asked_at: u32, answer: Receiver<Result<Refreshed, PersonError>> },
     End(Receiver<Result<bool, PersonError>>),
 }
 
@@ -81,12 +86,14 @@ pub(super) struct Told {
     pub(super) granted: u64,
     pub(super) refreshed: u64,
     pub(super) again: u64,
+    pub(super) outlived: u64,
     pub(super) reused: u64,
     pub(super) ended: u64,
 }
 
 const RETRY_SECONDS: u32 = 30;
-const ACCESS_SECONDS: u32 = 1_800;
+/// How long access tokens live, in one grant and the other: in some they end before a lost answer is asked for again.
+const ACCESS_SECONDS: [u32; 4] = [1_800, 1_800, 1, 0];
 
 impl KnownGrant {
     /// Stores a code.
@@ -126,6 +133,8 @@ impl KnownGrant {
             live_until: 0,
             presented: HashMap::new(),
             accesses: Vec::new(),
+            outlived: None,
+            renewals: 0,
             questions: vec![Question { asked: Asked::Store(answer), must: false, may: true, may_end: false }],
             may_have_ended: false,
             ended: false,
@@ -188,13 +197,15 @@ impl KnownGrant {
         };
         let must = must && self.must_live(seconds, lives);
         let leaf = Leaf { generation, ..last };
-        let access = self.access_of(leaf);
+        let is_access_new = self.outlived == Some(generation);
+        self.renewals += u32::from(is_access_new);
+        let access = if is_access_new { self.renewed_access_of(leaf) } else { self.access_of(leaf) };
         let request = RefreshGrant {
             reference: RefreshReference { grant_id: self.id, generation, digest: self.digest_of(leaf) },
             client_id: name(self.client),
             scope: None,
             access: minted(access),
-            is_access_new: false,
+            is_access_new,
             successor: Some(self.digest_of(Leaf { generation: generation + 1, ..leaf })),
             retry_seconds: RETRY_SECONDS,
             idle_seconds: u32::MAX / 4,
@@ -202,7 +213,7 @@ impl KnownGrant {
         };
         let answer = process.ask(self.id.routing_id(), |reply| PersonRequest::Refresh(request, reply));
         self.questions.push(Question {
-            asked: Asked::Refresh { generation, access, answer },
+            asked: Asked::Refresh { generation, access, asked_at: seconds, answer },
             must,
             may,
             may_end: !must,
@@ -246,11 +257,13 @@ impl KnownGrant {
                     told.granted += 1;
                 }
             }
-            Asked::Refresh { generation, access, answer } => {
+            Asked::Refresh { generation, access, asked_at, answer } => {
                 let Ok(answer) = answer.try_recv() else { return false };
-                let (generation, access) = (*generation, *access);
-                if let Some(token) = self.success(answer, *must, *may, told) {
-                    self.refreshed(generation, access, &token, told);
+                let (generation, access, asked_at) = (*generation, *access, *asked_at);
+                match self.success(answer, *must, *may, told) {
+                    Some(Refreshed::Granted(token)) => self.refreshed(generation, access, &token, told),
+                    Some(Refreshed::Outlived) => self.outlived(generation, access, asked_at, told),
+                    None => {}
                 }
             }
             Asked::End(answer) => {
@@ -263,13 +276,7 @@ impl KnownGrant {
     }
 
     /// The tokens of an answer, if it has some, and none that it must not have.
-    fn success(
-        &mut self,
-        answer: Result<GrantedToken, PersonError>,
-        must: bool,
-        may: bool,
-        told: &mut Told,
-    ) -> Option<GrantedToken> {
+    fn success<T>(&mut self, answer: Result<T, PersonError>, must: bool, may: bool, told: &mut Told) -> Option<T> {
         match answer {
             Ok(token) => {
                 assert!(may && !self.ended, "tokens for what was used before, or ended");
@@ -298,10 +305,23 @@ impl KnownGrant {
             told.again += 1;
         }
         match self.accesses.iter().find(|known| known.reference == access) {
-            // One that has expired is answered as such.
-            Some(known) => assert!(token.expires_at == known.expires_at || token.expires_at == token.issued_at),
+            Some(known) => assert_eq!(token.expires_at, known.expires_at, "the same token with another end"),
             None => self.accesses.push(KnownAccess { reference: access, expires_at: token.expires_at }),
         }
+    }
+
+    /// The rotation stands, and nothing else was given: the client asks again, for a new access token.
+    fn outlived(&mut self, generation: u32, access: TokenReference, asked_at: u32, told: &mut Told) {
+        let Some(last) = self.granted else { panic!("refreshed before it was granted") };
+        assert!(generation == last.generation || generation + 1 == last.generation, "an older refresh token is good");
+        self.granted = Some(Leaf { generation: generation + 1, ..last });
+        self.outlived = Some(generation);
+        let known = self.accesses.iter().find(|known| known.reference == access);
+        assert!(
+            known.is_none_or(|known| known.expires_at <= asked_at),
+            "an access token that lives is not given again"
+        );
+        told.outlived += 1;
     }
 
     /// The process is gone: no answer will come.
@@ -400,6 +420,12 @@ impl KnownGrant {
         let digest = TokenDigest::of(&format!("access {} {leaf:?}", self.id));
         TokenReference { routing_id: self.id.routing_id(), digest }
     }
+
+    /// A new one in the place of such a one.
+    fn renewed_access_of(&self, leaf: Leaf) -> TokenReference {
+        let digest = TokenDigest::of(&format!("access {} {leaf:?} {}", self.id, self.renewals));
+        TokenReference { routing_id: self.id.routing_id(), digest }
+    }
 }
 
 impl Process {
@@ -423,7 +449,8 @@ fn code_digest(id: GrantId) -> TokenDigest {
 }
 
 fn minted(access: TokenReference) -> MintedAccess {
-    MintedAccess { digest: access.digest, lifetime_seconds: ACCESS_SECONDS }
+    let lifetime_seconds = ACCESS_SECONDS[usize::try_from(access.routing_id.0 % 4).unwrap()];
+    MintedAccess { digest: access.digest, lifetime_seconds }
 }
 
 /// Which of so many grants something happens to: mostly to a late one.
