@@ -64,17 +64,29 @@ pub struct TokenPlace<'g> {
     words: [u64; 2],
 }
 
-impl TokenPlace<'_> {
+/// The slots where a token most likely is.
+#[derive(Clone, Copy)]
+pub struct NearSlots<'g>(&'g [Slot]);
+
+impl<'g> TokenPlace<'g> {
     /// Looks at what leads to the slots, without a use for it: whoever looks next finds it near.
     #[must_use]
     pub fn touch_table(&self) -> usize {
         self.table.blocks.first().map_or(0, |block| block.as_ptr().addr()) ^ self.table.blocks.len()
     }
 
-    /// Looks at the slots where the token should be, likewise.
+    /// The slots where the token should be.
     #[must_use]
-    pub fn touch_slots(&self) -> u64 {
-        self.table.near(self.home).iter().fold(0, |seen, slot| seen ^ slot.touch())
+    pub fn near_slots(&self) -> NearSlots<'g> {
+        NearSlots(self.table.near(self.home))
+    }
+}
+
+impl NearSlots<'_> {
+    /// Looks at them as [`TokenPlace::touch_table`] does.
+    #[must_use]
+    pub fn touch(&self) -> u64 {
+        self.0.iter().fold(0, |seen, slot| seen ^ slot.touch())
     }
 }
 
