@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use ::cluster::own_address;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -45,7 +46,7 @@ impl Installation {
         Ok(Self {
             program: std::path::absolute(program)?,
             data_dir,
-            address: own_address(PORT, random),
+            address: own_address(PORT),
             admin: Credentials::new("operator", format!("operator-{:032x}", random.u128(..))),
             arguments: arguments.to_vec(),
         })
@@ -102,12 +103,6 @@ fn program_beside_this_one() -> Result<PathBuf, ServerError> {
     Ok(folder.join("tessera"))
 }
 
-/// An address of this machine that nobody else uses. Other programs are on 127.0.0.1, and connections come from there: on
-/// an address of its own a server finds its port free at every start.
-pub(crate) fn own_address(port: u16, random: &mut fastrand::Rng) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::new(127, random.u8(1..255), random.u8(..), random.u8(1..255)), port))
-}
-
 /// A process of the server. Dropping it kills it.
 pub(crate) struct Server {
     child: Child,
@@ -138,7 +133,7 @@ pub(crate) enum ServerError {
 const READY_LIMIT: Duration = Duration::from_secs(300);
 /// How long a server may take to stop: it lets requests end for 20 s.
 const STOP_LIMIT: Duration = Duration::from_secs(40);
-/// Any port that needs no rights.
+/// Any port that needs no rights, or one of the next.
 const PORT: u16 = 8080;
 const LAST_WORDS: usize = 8;
 

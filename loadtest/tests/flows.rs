@@ -19,31 +19,40 @@ fn counts(report: &Value, name: &str) -> (u64, u64) {
     })
 }
 
+/// What is asked for in the course of the flows.
+const REQUESTS: [&str; 11] = [
+    "register",
+    "use",
+    "use deleted",
+    "mix active",
+    "mix revoked",
+    "storm watch",
+    "storm revoked",
+    "consent",
+    "use an ended grant",
+    "refresh again",
+    "use after a theft",
+];
+
 #[test]
 fn every_flow_is_answered_rightly_beside_the_others() {
     let folder = tempfile::tempdir().unwrap();
-    let report = folder.path().join("report.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    let ended = command.args(["flows", "--users", "10", "--seconds", "3", "--report"]).arg(&report).output().unwrap();
-    let said = [ended.stdout, ended.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
-    assert_eq!(ended.status.code(), Some(0), "{said}");
-    let report: Value = serde_json::from_slice(&std::fs::read(report).expect(&said)).unwrap();
-    for name in [
-        "register",
-        "use",
-        "use deleted",
-        "mix active",
-        "mix revoked",
-        "storm watch",
-        "storm revoked",
-        "consent",
-        "use an ended grant",
-        "refresh again",
-        "use after a theft",
-    ] {
-        let (right, wrong) = counts(&report, name);
-        assert!(right > 0 && wrong == 0, "{name}: {right} right, {wrong} wrong\n{said}");
+    // A machine that does other work too takes longer to come to all of them.
+    for seconds in ["3", "15", "60"] {
+        let report = folder.path().join(seconds);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+        command.args(["flows", "--users", "10", "--seconds", seconds, "--report"]).arg(&report);
+        let ended = command.output().unwrap();
+        let said = [ended.stdout, ended.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
+        assert_eq!(ended.status.code(), Some(0), "{said}");
+        let report: Value = serde_json::from_slice(&std::fs::read(report).expect(&said)).unwrap();
+        let counts = REQUESTS.map(|name| (name, counts(&report, name)));
+        assert!(counts.iter().all(|(_, (_, wrong))| *wrong == 0), "{counts:?}\n{said}");
+        if counts.iter().all(|(_, (right, _))| *right > 0) {
+            return;
+        }
     }
+    panic!("some were never asked for");
 }
 
 /// A server to which every token is active, for ever.

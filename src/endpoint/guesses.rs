@@ -5,23 +5,29 @@
 //! takes two, 163,840 guesses of all people together, however many accounts and addresses they have. Of 20⁸ codes they find a given
 //! one with a chance of 8·10⁻¹⁰ (one person) or 6·10⁻⁶ (everybody); the bar is 10⁻⁴, which is also more than a million guesses
 //! would have (RFC 8628 §5.1).
+//!
+//! Whoever has guessed has a count of their own until all of it is forgiven. Only where more than eight people and places of one set
+//! have guessed of late does one more share a count: none gives way to another, for then many accounts would be a way around.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::clock::UnixTime;
 
-/// Counts wrong guesses by whom they come from. Takes the same memory, whoever comes: two whose hashes are alike share their limit.
+/// Counts wrong guesses by whom they come from. Takes the same memory, whoever comes.
 #[derive(Debug)]
 pub struct Guesses {
-    /// When all that was counted there will be forgiven, in milliseconds since the epoch.
-    forgiven_at_ms: Box<[AtomicU64]>,
+    sets: Box<[Mutex<Set>]>,
     hasher: RandomState,
 }
 
 /// A guess that counts as wrong until it is taken back.
 #[derive(Debug)]
-pub struct Guess<'a>(&'a AtomicU64);
+pub struct Guess<'a> {
+    set: &'a Mutex<Set>,
+    /// Of the count that it is in.
+    hash: u64,
+}
 
 /// There were too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,41 +36,82 @@ pub struct TooManyGuesses {
     pub retry_after_seconds: u64,
 }
 
-const PLACES: usize = 16_384;
+type Set = [Count; WAYS];
+
+/// What is counted of somebody.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// Of whose it is.
+    hash: u64,
+    /// When all of it will be forgiven, in milliseconds since the epoch. From then on it is anybody's.
+    forgiven_at_ms: u64,
+}
+
+/// Counts, in 256 KiB.
+const COUNTS: usize = 16_384;
+const WAYS: usize = 8;
 /// So many at once, and then one in each interval.
 const GUESSES_MAX: u64 = 10;
 const INTERVAL_MS: u64 = 60_000;
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { forgiven_at_ms: (0..PLACES).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+        Self { sets: (0..COUNTS / WAYS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 }
 
 impl Guesses {
     /// Counts a guess of that one as wrong from its beginning, so that many at once are no way around.
     pub(super) fn begin(&self, who: &impl Hash, now: UnixTime) -> Result<Guess<'_>, TooManyGuesses> {
-        let hash = usize::try_from(self.hasher.hash_one(who) % PLACES as u64).unwrap_or_default();
-        let Some(place) = self.forgiven_at_ms.get(hash) else { return Err(TooManyGuesses { retry_after_seconds: 1 }) };
+        let hash = self.hasher.hash_one(who);
+        let set = usize::try_from(hash % self.sets.len() as u64).ok().and_then(|set| self.sets.get(set));
+        let Some(set) = set else { return Err(TooManyGuesses { retry_after_seconds: 1 }) };
         let now_ms = now.as_millis();
-        let count = |forgiven_at_ms: u64| {
-            let counted = forgiven_at_ms.max(now_ms) + INTERVAL_MS;
-            (counted - now_ms <= GUESSES_MAX * INTERVAL_MS).then_some(counted)
+        let mut counts = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = count_of(&mut counts, hash, now_ms) else {
+            return Err(TooManyGuesses { retry_after_seconds: 1 });
         };
-        match place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) {
-            Ok(_) => Ok(Guess(place)),
-            Err(full) => {
-                let wait_ms = (full + INTERVAL_MS).saturating_sub(now_ms + GUESSES_MAX * INTERVAL_MS);
-                Err(TooManyGuesses { retry_after_seconds: wait_ms.div_ceil(1000).max(1) })
-            }
-        }
+        count.add(now_ms)?;
+        Ok(Guess { set, hash: count.hash })
+    }
+}
+
+/// Where a guess of that one counts: in a count of their own, else in one that is nobody's any more, else in somebody else's, which
+/// is always the same.
+fn count_of(counts: &mut Set, hash: u64, now_ms: u64) -> Option<&mut Count> {
+    let is_taken = |count: &Count| count.forgiven_at_ms > now_ms;
+    if let Some(own) = counts.iter().position(|count| is_taken(count) && count.hash == hash) {
+        return counts.get_mut(own);
+    }
+    if let Some(free) = counts.iter().position(|count| !is_taken(count)) {
+        let count = counts.get_mut(free)?;
+        *count = Count { hash, forgiven_at_ms: now_ms };
+        return Some(count);
+    }
+    // The set was chosen by the other end of the hash.
+    counts.get_mut(usize::try_from(hash >> 32).unwrap_or_default() % WAYS)
+}
+
+impl Count {
+    fn add(&mut self, now_ms: u64) -> Result<(), TooManyGuesses> {
+        let counted = self.forgiven_at_ms.max(now_ms) + INTERVAL_MS;
+        let Some(beyond_ms) = (counted - now_ms).checked_sub(GUESSES_MAX * INTERVAL_MS).filter(|beyond| *beyond > 0)
+        else {
+            self.forgiven_at_ms = counted;
+            return Ok(());
+        };
+        Err(TooManyGuesses { retry_after_seconds: beyond_ms.div_ceil(1000) })
     }
 }
 
 impl Guess<'_> {
     /// It was right.
     pub(super) fn take_back(self) {
-        self.0.fetch_sub(INTERVAL_MS, Ordering::Relaxed);
+        let mut counts = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been forgiven meanwhile, and the count another's.
+        if let Some(count) = counts.iter_mut().find(|count| count.hash == self.hash) {
+            count.forgiven_at_ms = count.forgiven_at_ms.saturating_sub(INTERVAL_MS);
+        }
     }
 }
 
@@ -83,6 +130,27 @@ mod tests {
         assert!(guesses.begin(&"b", at(1000)).is_ok(), "others go on");
         assert!(guesses.begin(&"a", at(1060)).is_ok());
         assert!(guesses.begin(&"a", at(1060)).is_err());
+    }
+
+    #[test]
+    fn eight_of_one_set_have_a_count_each_and_a_ninth_shares_one() {
+        let at = |seconds| UnixTime::from_seconds(seconds).as_millis();
+        let mut set = Set::default();
+        let mut guess = |who: u64, seconds| {
+            let count = count_of(&mut set, who, at(seconds)).unwrap();
+            count.add(at(seconds)).map(|()| count.hash).ok()
+        };
+        for who in 1..=8 {
+            for _ in 0..GUESSES_MAX - u64::from(who == 5) {
+                assert_eq!(guess(who, 1000), Some(who));
+            }
+        }
+        let ninth = 9 | 4 << 32;
+        assert_eq!(guess(ninth, 1000), Some(5), "who came before does not give way");
+        assert_eq!([5, ninth].map(|who| guess(who, 1000)), [None; 2], "it was the last one of both");
+        assert_eq!([1, ninth].map(|who| guess(who, 1060)), [Some(1), Some(5)]);
+        assert_eq!([1, ninth].map(|who| guess(who, 1060)), [None; 2]);
+        assert_eq!(guess(ninth, 1700), Some(ninth), "what was forgiven is anybody's");
     }
 
     /// How many of many guesses are let through while a user code lives, by these people in turn.
@@ -115,7 +183,7 @@ mod tests {
         let codes = 20_f64.powi(8);
         let chance = |guesses: u64| f64::from(u32::try_from(guesses).unwrap()) / codes;
         assert!(chance(1_000_000) < 1e-4, "a million guesses");
-        let bound = PLACES as u64 * (GUESSES_MAX + USER_CODE_SECONDS * 1000 / INTERVAL_MS) / 2;
+        let bound = COUNTS as u64 * (GUESSES_MAX + USER_CODE_SECONDS * 1000 / INTERVAL_MS) / 2;
         assert_eq!(bound, 163_840);
         for (people, bound) in [(1, 20), (100, 2_000), (100_000, bound)] {
             let guessed = let_through(people);

@@ -164,19 +164,58 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Mutex, MutexGuard};
+    use std::time::Duration;
+
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
     use ring::rand::SystemRandom;
 
     use super::*;
+    use crate::clock::{TimeSource, UnixTime};
 
-    fn pool(waiting_max: usize) -> PasswordPool {
+    /// A pool whose one thread has begun with a job, and does not go on with it before what is answered is dropped.
+    fn pool(waiting_max: usize) -> (PasswordPool, MutexGuard<'static, ()>) {
         let random: Arc<dyn SecureRandom + Send + Sync> = Arc::new(SystemRandom::new());
-        PasswordPool::start("password", NonZeroUsize::MIN, waiting_max, &Arc::new(Clock::system()), &random).unwrap()
+        let gate: &Mutex<()> = Box::leak(Box::default());
+        let (sender, began) = channel();
+        let clock = Arc::new(Clock::on(Box::new(Gated { gate, began: Mutex::new(sender) })));
+        let pool = PasswordPool::start("password", NonZeroUsize::MIN, waiting_max, &clock, &random).unwrap();
+        let closed = gate.lock().unwrap();
+        // The clock itself has looked once.
+        began.recv().unwrap();
+        let mut begun = Box::pin(pool.hash(password()));
+        assert!((&mut begun).now_or_never().is_none());
+        began.recv().unwrap();
+        drop(begun);
+        (pool, closed)
+    }
+
+    /// A clock at which whoever looks waits for a gate. The thread looks before it checks.
+    struct Gated {
+        gate: &'static Mutex<()>,
+        began: Mutex<Sender<()>>,
+    }
+
+    impl TimeSource for Gated {
+        fn wall(&self) -> UnixTime {
+            UnixTime::default()
+        }
+
+        fn monotonic(&self) -> Duration {
+            let _ = self.began.lock().unwrap().send(());
+            drop(self.gate.lock().unwrap());
+            Duration::ZERO
+        }
     }
 
     fn wait<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn hash() -> PasswordHash {
+        PasswordHash::of(&password(), &SystemRandom::new()).unwrap()
     }
 
     fn password() -> Zeroizing<String> {
@@ -185,33 +224,29 @@ mod tests {
 
     #[test]
     fn what_the_queue_has_no_room_for_is_refused() {
-        let pool = pool(1);
-        let hash = wait(pool.hash(password())).unwrap();
-        let checks = join_all((0..50).map(|_| pool.verify(hash.clone(), password())));
-        let outcomes = wait(checks);
-        let refused = outcomes.iter().filter(|outcome| **outcome == Err(Busy)).count();
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(true) | Err(Busy))));
-        assert!((1..50).contains(&refused), "one runs and one waits, of 50 that come at once: {refused}");
-        assert_eq!(pool.metrics().refused.value(), refused as u64);
+        let hash = hash();
+        let (pool, closed) = pool(1);
+        let mut first = Box::pin(pool.verify(hash.clone(), password()));
+        assert!((&mut first).now_or_never().is_none(), "one runs and one waits");
+        let others = wait(join_all((0..50).map(|_| pool.verify(hash.clone(), password()))));
+        assert_eq!((others, pool.waiting()), (vec![Err(Busy); 50], 1));
+        drop(closed);
+        assert_eq!(wait(first), Ok(true));
+        assert_eq!(pool.metrics().refused.value(), 50);
     }
 
     #[test]
     fn nothing_is_checked_for_who_has_gone_away() {
-        let pool = pool(8);
-        let hash = wait(pool.hash(password())).unwrap();
-        wait(async {
-            let mut gone = Vec::new();
-            for _ in 0..6 {
-                let mut check = Box::pin(pool.verify(hash.clone(), password()));
-                assert!((&mut check).now_or_never().is_none());
-                gone.push(check);
-            }
-            drop(gone);
-            assert_eq!(pool.verify(hash.clone(), password()).await, Ok(true));
-        });
+        let hash = hash();
+        let (pool, closed) = pool(8);
+        for _ in 0..6 {
+            assert!(pool.verify(hash.clone(), password()).now_or_never().is_none());
+        }
+        assert_eq!(pool.waiting(), 6);
+        drop(closed);
+        assert_eq!(wait(pool.verify(hash, password())), Ok(true));
         let mut totals = crate::telemetry::cell::HistogramTotals::default();
         pool.metrics().duration.add_to(&mut totals);
-        // The hash, what had begun, and the last, which is counted once it is answered.
-        assert!(totals.count() < 7, "{}", totals.count());
+        assert_eq!(totals.count(), 2, "what had begun, and the last");
     }
 }

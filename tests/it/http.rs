@@ -238,7 +238,7 @@ impl Connection {
 }
 
 /// How long a server may be silent before a test gives up. No test passes by waiting.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn is_closed(error: ErrorKind) -> bool {
     matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected)

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use ::cluster::own_address;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::machine::Cores;
 use crate::measured::Durability;
-use crate::server::{Installation, Server, ServerError, own_address};
+use crate::server::{Installation, Server, ServerError};
 
 /// Who answers.
 pub(crate) enum Host {
@@ -109,9 +110,8 @@ impl Process {
         name: &str,
         arguments: &[String],
         (workers, cores): (usize, &Cores),
-        random: &mut fastrand::Rng,
     ) -> Result<Self, HostError> {
-        let address = own_address(PORT, random);
+        let address = own_address(PORT);
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["serve", name, "--listen", &address.to_string(), "--workers", &workers.to_string()]);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
@@ -206,5 +206,5 @@ fn to_pid(id: u32) -> Option<Pid> {
 /// Any port that needs no rights.
 const PORT: u16 = 8079;
 const PAUSE: Duration = Duration::from_millis(5);
-const READY_LIMIT: Duration = Duration::from_secs(20);
+const READY_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(10);

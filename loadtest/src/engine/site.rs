@@ -110,14 +110,14 @@ impl Site {
             (Subject::Floor, None) => {
                 let bytes = settings.body_bytes.unwrap_or_else(|| scenario.answer_body_bytes());
                 let arguments = ["--body-bytes".to_owned(), bytes.to_string()];
-                let process = Process::start("floor", &arguments, (workers, cores), &mut random).await?;
+                let process = Process::start("floor", &arguments, (workers, cores)).await?;
                 (Host::Floor(process), Issuer::Floor)
             }
             (Subject::Rival, None) => {
                 let program = &settings.redis_server;
                 let redis = Redis::start(program, folder.path(), settings.durability, &placement.redis).await?;
                 let arguments = ["--redis".to_owned(), redis.url()];
-                let handler = Process::start("rival", &arguments, (workers, cores), &mut random).await?;
+                let handler = Process::start("rival", &arguments, (workers, cores)).await?;
                 let issuer = Issuer::of_rival(redis.url()).await?;
                 (Host::Rival { handler, redis }, issuer)
             }

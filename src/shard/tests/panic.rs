@@ -83,7 +83,7 @@ pub(super) fn explode(shards: &Shards, spoiled: &[u64]) {
 }
 
 pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         sleep(Duration::from_millis(1)).await;

@@ -14,7 +14,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -69,22 +69,22 @@ impl Cluster {
     pub fn create(settings: &[&str]) -> Result<Self, ClusterError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let room = Room::of_this_process()?;
-        let data_dir = room.path.join(format!("cluster-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let data_dir = room.path.join(format!("cluster-{number}"));
         let copied = Command::new("cp").arg("-a").arg(room.path.join(TEMPLATE)).arg(&data_dir).status()?;
         if !copied.success() {
             return Err(io::Error::other("the files of a new cluster cannot be copied").into());
         }
-        // On an address of its own it finds its port free at every start.
-        let ip = Ipv4Addr::new(127, fastrand::u8(1..255), fastrand::u8(..), fastrand::u8(1..255));
+        let address = own_address(PORT);
         let own = [
-            format!("listen_addresses={ip}"),
-            format!("port={PORT}"),
+            format!("listen_addresses={}", address.ip()),
+            format!("port={}", address.port()),
             "unix_socket_directories=".to_owned(),
             // Goes with the data directory.
             "dynamic_shared_memory_type=mmap".to_owned(),
         ];
         let settings = own.into_iter().chain(settings.iter().map(|&setting| setting.to_owned())).collect();
-        Ok(Self { room, data_dir, address: (ip, PORT).into(), settings, postmaster: Mutex::default() })
+        Ok(Self { room, data_dir, address, settings, postmaster: Mutex::default() })
     }
 
     /// Where it listens, once it is up.
@@ -214,7 +214,7 @@ impl Drop for Cluster {
 }
 
 const SUPERUSER: &str = "postgres";
-/// The port that PostgreSQL usually has.
+/// The port that PostgreSQL usually has, and the first of those that clusters have.
 const PORT: u16 = 5432;
 const TEMPLATE: &str = "template";
 /// How long a cluster may take to quit, all in all two seconds.
@@ -235,6 +235,17 @@ fn signal<'a>(processes: impl IntoIterator<Item = &'a Pid>, signal: Signal) {
         // It may have ended.
         let _ = kill_process(*process, signal);
     }
+}
+
+/// An address of this machine that nobody else uses, so that a server finds its port free at every start. The process id makes
+/// the IP address, and each call another port: `first_port` or one of the next. Other programs are on 127.0.0.1, and connections
+/// come from there; ports that are given to whoever asks for any begin at 32,768.
+pub fn own_address(first_port: u16) -> SocketAddr {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    // A process id has 22 bits at most.
+    let [low, middle, upper, _] = std::process::id().to_le_bytes();
+    let port = first_port.saturating_add(CALLS.fetch_add(1, Ordering::Relaxed));
+    (Ipv4Addr::new(127, upper | 64, middle, low), port).into()
 }
 
 /// Where the clusters of this process are, and who ends them with it.

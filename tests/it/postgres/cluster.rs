@@ -101,7 +101,7 @@ impl Session {
 }
 
 async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    let answered = tokio::time::timeout(Duration::from_secs(20), asked).await;
+    let answered = tokio::time::timeout(Duration::from_secs(120), asked).await;
     answered.unwrap_or_else(|_| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())))
 }
 

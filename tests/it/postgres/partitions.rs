@@ -41,7 +41,8 @@ fn tokens_are_in_the_partition_of_the_day_on_which_they_expire() {
             [format!("tessera.token_events_{}", row[1]), row[1].clone(), row[1].clone(), "t".to_owned()]
         );
     }
-    assert!(rows.len() >= days.len(), "{rows:?}");
+    // In the last minute of a day what lives for a minute expires tomorrow.
+    assert!(rows.len() + 1 >= days.len(), "{rows:?}");
     let ahead = day(database, -1)[0].clone();
     assert_ne!(
         database.value(&format!("SELECT to_regclass('tessera.{ahead}')")),

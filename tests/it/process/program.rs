@@ -20,7 +20,7 @@ use crate::browser::Site;
 use crate::http::{Answer, Connection, Credentials, Request};
 
 /// How long a process may be silent before a test gives up. No test passes by waiting.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The working directory of a process. The data directory is in it, under its default name.
 pub(crate) struct Home {
@@ -203,6 +203,11 @@ impl Program {
     pub(crate) fn status(&self, name: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    }
+
+    /// The most memory that the process has had.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.status("VmHWM:").trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
     /// Ends the strace that traces it, if one does, and so lets go of the calls that it holds back.

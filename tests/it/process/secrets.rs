@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -69,7 +71,12 @@ impl Canaries {
 /// The content of every file of the data directory.
 fn data(home: &Home) -> Vec<(String, Vec<u8>)> {
     let paths = fs::read_dir(home.data_dir()).unwrap().map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.is_file()).map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect()
+    // A server that runs may give a file another name meanwhile.
+    let content = |path: PathBuf| match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        content => Some((path.display().to_string(), content.unwrap())),
+    };
+    paths.filter(|path| path.is_file()).filter_map(content).collect()
 }
 
 /// Asks for all that has a secret in it, rightly and wrongly.

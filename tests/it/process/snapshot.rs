@@ -44,10 +44,13 @@ fn snapshots_in(data_dir: &Path) -> Vec<String> {
 #[test]
 fn a_start_goes_on_from_a_snapshot_with_any_number_of_shards() {
     let (home, mut ledger) = (Home::new(), Ledger::default());
+    let mut known = 0;
     for (round, shards) in ["1", "3", "2", "4"].into_iter().enumerate() {
         let (program, read) = start(&home, &["--shards", shards]);
         ledger.check(&program);
         assert_eq!(read["snapshot_items"].is_u64(), round > 0, "{read}");
+        let (active, revoked, _) = ledger.counts();
+        known = (active + revoked) as u64;
         // Taken while tokens are issued and revoked.
         ledger.load(program, 600, round as u64, |program| {
             assert!(take_snapshot(&home)["items"].as_u64().unwrap() > 100);
@@ -58,7 +61,7 @@ fn a_start_goes_on_from_a_snapshot_with_any_number_of_shards() {
     assert_eq!(snapshots_in(&home.data_dir()).len(), 2, "two are kept");
     let (program, read) = start(&home, &[]);
     ledger.check(&program);
-    assert!(read["snapshot_items"].as_u64().unwrap() > 1500, "{read}");
+    assert!(known > 0 && read["snapshot_items"].as_u64().unwrap() > known, "{read}: of {known} that were there before");
     program.stop();
     run(&home, &["journal", "verify"]);
 }

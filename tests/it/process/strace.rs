@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,8 +18,8 @@ use super::program::{Ended, Home, Program, admin, introspect_request, issue_requ
 use crate::http::{Answer, Connection};
 
 /// The segments of the first two starts.
-const FIRST_SEGMENT: &str = "wal-00000000000000000001-00000001.seg";
-const SECOND_SEGMENT: &str = "wal-00000000000000000001-00000002.seg";
+pub(super) const FIRST_SEGMENT: &str = "wal-00000000000000000001-00000001.seg";
+pub(super) const SECOND_SEGMENT: &str = "wal-00000000000000000001-00000002.seg";
 const SPARE: &str = "spare.tmp";
 /// The master key, beside the data directory.
 const KEY: &str = "tessera-data.key";
@@ -26,7 +27,7 @@ const KEY: &str = "tessera-data.key";
 const DIRECTORY: &str = "";
 
 /// What the disk does wrong: a call, its fault and when, in the words of `strace -e inject=`.
-struct Fault {
+pub(super) struct Fault {
     inject: &'static str,
     /// In the data directory, but for the [`KEY`]. Empty: all files are struck.
     files: &'static [&'static str],
@@ -37,7 +38,7 @@ impl Fault {
         Self { inject, files: &[] }
     }
 
-    const fn on(files: &'static [&'static str], inject: &'static str) -> Self {
+    pub(super) const fn on(files: &'static [&'static str], inject: &'static str) -> Self {
         Self { inject, files }
     }
 
@@ -49,8 +50,13 @@ impl Fault {
     }
 
     fn spawn(&self, home: &Home, arguments: &[&str]) -> Program {
+        self.spawn_on(home, SocketAddr::from(([127, 0, 0, 1], 0)), arguments)
+    }
+
+    /// A server with this fault at that address.
+    pub(super) fn spawn_on(&self, home: &Home, address: SocketAddr, arguments: &[&str]) -> Program {
         require_strace();
-        let serve = home.serve(&["--data-dir", home.data_dir().to_str().unwrap()]);
+        let serve = home.serve_on(address, &["--data-dir", home.data_dir().to_str().unwrap()]);
         let mut command = Command::new("strace");
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).current_dir(home.path());
         command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -263,16 +269,13 @@ fn a_disk_that_claims_to_have_synced_loses_nothing_to_kill_9() {
 fn a_full_disk_holds_up_the_spare_alone_until_there_is_room() {
     for inject in ["fallocate:error=ENOSPC:when=1", "pwrite64:error=EDQUOT:when=3"] {
         let home = Home::new();
-        let program = Fault::on(&[SPARE], inject).start(&home, &[]);
+        let mut program = Fault::on(&[SPARE], inject).start(&home, &[]);
         let tokens: Vec<_> = (0..3).map(|_| program.issue(&admin())).collect();
         // It tries again after a second.
-        while calls(&home).iter().skip_while(|call| !is_struck(call)).count() < 2 {
-            thread::yield_now();
-        }
+        program.wait_for("the journal has more room again");
         let later = program.issue(&admin());
         let ended = program.stop();
         assert!(ended.stderr.contains("its disk is full: free space"), "{ended:?}");
-        assert!(ended.stderr.contains("the journal has more room again"), "{ended:?}");
         assert_restarts(&home, &[tokens, vec![later]].concat());
     }
 }
@@ -388,7 +391,7 @@ fn a_full_lane_refuses_changes_with_503_and_loses_nothing() {
     let tokens = issue_until_busy(&program);
     // What one block has taken, and the lane behind it.
     assert!((8192..=8192 + 4096).contains(&tokens.len()), "{}", tokens.len());
-    assert!(peak_bytes(&program) < 256 << 20, "{}", peak_bytes(&program));
+    assert!(program.peak_bytes() < 256 << 20, "{}", program.peak_bytes());
 
     assert_busy(&program.ask(&issue_request(&admin())));
     assert_busy(&program.ask(&revoke_request(&admin(), &known)));
@@ -404,9 +407,4 @@ fn a_full_lane_refuses_changes_with_503_and_loses_nothing() {
     }
     program.kill();
     assert_restarts(&home, &tokens);
-}
-
-/// The most memory that the process has had.
-fn peak_bytes(program: &Program) -> u64 {
-    program.status("VmHWM:").trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
