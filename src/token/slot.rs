@@ -14,7 +14,9 @@
 
 use super::sync::{AtomicU64, Ordering, fence, spin_loop, yield_now};
 
-/// One token's place.
+/// One token's place. In this order, so that a look at the first word of some slots in a row brings all that is in them but the
+/// last one's end.
+#[repr(C)]
 pub(super) struct Slot {
     control: AtomicU64,
     digest: [AtomicU64; 2],
