@@ -8,14 +8,20 @@
 
 use std::sync::Arc;
 
+use ring::rand::SystemRandom;
 use rkyv::util::AlignedVec;
+use url::{Position, Url};
 
 use crate::client::event::encode_stored;
 use crate::client::registry::ClientRegistry;
+use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::journal::Entry;
+use crate::oauth::application_type::ApplicationType;
+use crate::oauth::redirect_uri::RedirectUri;
 use crate::password::hash::PasswordHash;
 use crate::signing::event::KeyEvent;
+use crate::signing::seal::{CONTENT_BYTES_MAX, OpenError, Purpose, Sealer};
 use crate::token::access_token::{Partition, TokenReference};
 use crate::token::code::{CodeKind, CodeReference};
 use crate::token::digest::TokenDigest;
@@ -25,7 +31,7 @@ use crate::token::person_event::{self, PersonEvent, encode_kept};
 use crate::token::refresh_token::RefreshKey;
 use crate::token::section::{SECTION_SCHEMA, TokenSectionView, TokenWalk};
 use crate::token::state::{Registries, Replay, ShardState};
-use crate::token::user_code::UserCode;
+use crate::token::user_code::{UserCode, UserCodeKey};
 use crate::user::name::UserName;
 use crate::user::registry::UserRegistry;
 use crate::user::session::{SESSION_TOKEN_CHARACTERS, SessionDigest};
@@ -34,7 +40,8 @@ use crate::user::session::{SESSION_TOKEN_CHARACTERS, SessionDigest};
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 15] = [
+    ("authorize", authorize),
     ("basic", basic),
     ("block", block),
     ("config", config),
@@ -43,16 +50,24 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("json", json),
     ("password", password),
     ("record", record),
+    ("redirect_uri", redirect_uri),
     ("request", request),
+    ("sealed", sealed),
     ("snapshot", snapshot),
     ("token", token),
+    ("user_code", user_code),
 ];
 
-/// The value of an `Authorization` header with Basic credentials.
+/// The query of an authorization request.
 ///
 /// # Panics
 ///
 /// When the property does not hold, as all of these functions do.
+pub fn authorize(data: &[u8]) {
+    crate::endpoint::fuzzing::authorize(data);
+}
+
+/// The value of an `Authorization` header with Basic credentials.
 pub fn basic(data: &[u8]) {
     crate::endpoint::fuzzing::basic(data);
 }
@@ -115,6 +130,63 @@ pub fn password(data: &[u8]) {
         assert!(name.as_str().eq_ignore_ascii_case(&text));
     }
     assert_eq!(SessionDigest::of(&text).is_some(), text.len() == SESSION_TOKEN_CHARACTERS);
+}
+
+/// Two redirect URIs, a line each: one that is registered and one that a request names. One alone is both.
+///
+/// # Panics
+///
+/// When the property does not hold.
+pub fn redirect_uri(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (registered, presented) = text.split_once('\n').unwrap_or((&*text, &*text));
+    let [registered, presented] = [registered, presented].map(|text| RedirectUri::parse(text).ok());
+    registered.iter().chain(&presented).for_each(read_alike);
+    let (Some(registered), Some(presented)) = (registered, presented) else { return };
+    let is_equal = registered.as_str() == presented.as_str();
+    assert_eq!(registered.matches(&presented, ApplicationType::Web), is_equal);
+    let is_alike = is_equal || on_loopback(&registered).is_some_and(|own| Some(own) == on_loopback(&presented));
+    assert_eq!(registered.matches(&presented, ApplicationType::Native), is_alike);
+}
+
+/// A browser reads it as it is written: nothing in it is left out, added or taken for something else. So it does with an answer in
+/// it, which it brings back.
+fn read_alike(uri: &RedirectUri) {
+    let text = uri.as_str();
+    // What the xn-- names of a browser may be is not for us to say: one that it does not like leads nowhere.
+    if text.contains("xn--") {
+        return;
+    }
+    let url = Url::parse(text).expect("a browser reads it");
+    let (scheme, rest) = text.split_once(':').expect("it has a scheme");
+    assert!(
+        url.scheme() == scheme && url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
+    );
+    let hierarchy = rest.strip_prefix("//");
+    let (authority, path) =
+        hierarchy.map_or(("", rest), |rest| rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())));
+    let usual_port = if scheme == "https" { ":443" } else { ":80" };
+    let shortened = authority.strip_suffix(usual_port).filter(|_| scheme.starts_with("http"));
+    assert_eq!(&url[Position::BeforeHost..Position::AfterPort], shortened.unwrap_or(authority));
+    let slash = if scheme.starts_with("http") && !path.starts_with('/') { "/" } else { "" };
+    // The parser writes an apostrophe of a query as %27; servers read both alike.
+    let apostrophes = |text: &str| text.replace("%27", "'");
+    assert_eq!(apostrophes(&url[Position::BeforePath..]), apostrophes(&format!("{slash}{path}")));
+
+    let added = [("code", "c"), ("state", text)];
+    let location = Url::parse(&uri.with_parameters(added)).expect("a browser reads it with an answer too");
+    assert_eq!(&location[..Position::AfterPath], &url[..Position::AfterPath]);
+    let pairs: Vec<_> = location.query_pairs().into_owned().collect();
+    let before = url.query_pairs().into_owned().collect::<Vec<_>>();
+    let added = added.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(pairs, [&before[..], &added].concat());
+}
+
+/// What is before and after the port of a loopback literal.
+fn on_loopback(uri: &RedirectUri) -> Option<(&'static str, &str)> {
+    let rest = |start: &'static str| Some((start, uri.as_str().strip_prefix(start)?));
+    let (start, rest) = rest("http://127.0.0.1").or_else(|| rest("http://[::1]"))?;
+    Some((start, rest.find(['/', '?']).map_or("", |at| &rest[at..])))
 }
 
 /// The bytes of a connection, as the fast path reads them.
@@ -214,6 +286,59 @@ fn replay_users_again(registry: &UserRegistry) {
     assert_eq!(first, second);
 }
 
+/// A sealed text, and a content that is sealed: what opens was sealed, for that purpose, and differs in nothing from it. The first
+/// three bytes say where and how the text of the content is changed.
+///
+/// # Panics
+///
+/// When the property does not hold.
+pub fn sealed(data: &[u8]) {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let [sealer, other] = [SEALING_KEY, [8; 32]].map(|key| Sealer::new(&key));
+    let text = String::from_utf8_lossy(data);
+    let opens = |sealer: &Sealer, text: &str| {
+        let opens = |purpose: &Purpose| sealer.open(*purpose, text, 3600, SEALED_AT).is_ok();
+        PURPOSES.into_iter().filter(opens).collect::<Vec<_>>()
+    };
+    if let Some((_, more)) = opens(&sealer, &text).split_first() {
+        assert!(more.is_empty() && opens(&other, &text).is_empty(), "it is for one purpose, and of one key");
+        let bytes = URL_SAFE_NO_PAD.decode(&*text).expect("it was opened");
+        assert_eq!(URL_SAFE_NO_PAD.encode(bytes), text, "it is written in one way");
+    }
+
+    let Some(([low, high, change], content)) = data.split_first_chunk() else { return };
+    let purpose = PURPOSES[usize::from(*low) % PURPOSES.len()];
+    let sealed = sealer.seal(purpose, content, SEALED_AT, &SystemRandom::new());
+    assert_eq!(sealed.is_err(), content.len() > CONTENT_BYTES_MAX);
+    let Ok(sealed) = sealed else { return };
+    let open = |text: &str, seconds| {
+        let opened = sealer.open(purpose, text, 3600, SEALED_AT.plus_seconds(seconds));
+        opened.map(|opened| (opened.content, opened.sealed_at))
+    };
+    assert_eq!(open(&sealed, 3600), Ok((content.to_vec(), SEALED_AT)));
+    assert_eq!(open(&sealed, 3601), Err(OpenError::Expired));
+    assert_eq!((opens(&sealer, &sealed), opens(&other, &sealed)), (vec![purpose], Vec::new()));
+    let at = usize::from(u16::from_le_bytes([*low, *high])) % sealed.len();
+    assert_eq!(open(&sealed[..at], 0), Err(OpenError::Broken), "cut at {at}");
+    let mut changed = sealed.into_bytes();
+    changed[at] ^= change;
+    let changed = String::from_utf8_lossy(&changed);
+    assert_eq!(open(&changed, 0).is_ok(), *change == 0, "changed at {at} by {change}");
+}
+
+/// The key of the sealed texts that are kept as inputs, and their time.
+const SEALING_KEY: [u8; 32] = [7; 32];
+const SEALED_AT: UnixTime = UnixTime::from_seconds(1_800_000_000);
+const PURPOSES: [Purpose; 5] = [
+    Purpose::AuthorizationRequest,
+    Purpose::PushedRequest,
+    Purpose::LoginChallenge,
+    Purpose::LoginVerifier,
+    Purpose::SigningKey,
+];
+
 /// A snapshot: its file when the first byte is even, else the payload of a section of tokens, which is loaded, walked, written
 /// and loaded again.
 ///
@@ -264,7 +389,6 @@ pub fn token(data: &[u8]) {
     assert_eq!(reference, expected);
     refresh_token(&text);
     code(&text);
-    user_code(&text);
 }
 
 /// The key of the refresh tokens that are kept as inputs.
@@ -292,14 +416,29 @@ fn code(text: &str) {
     }
 }
 
-fn user_code(typed: &str) {
-    let Some(code) = UserCode::parse(typed) else { return };
-    let shown = code.to_string();
-    assert_eq!((UserCode::parse(&shown), shown.len()), (Some(code), 9));
-    let letters = |text: &str| {
-        text.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.to_ascii_uppercase()).collect::<Vec<_>>()
-    };
-    assert_eq!(letters(typed), letters(&shown));
+/// A user code as a person types it: it is read as a naive reader reads it, and whatever is typed for a code leads where the code
+/// leads that was shown.
+///
+/// # Panics
+///
+/// When the property does not hold.
+pub fn user_code(data: &[u8]) {
+    let typed = String::from_utf8_lossy(data);
+    let code = UserCode::parse(&typed);
+    assert_eq!(code.as_ref().map(ToString::to_string), naive_user_code(&typed), "{typed:?}");
+    let Some(code) = code else { return };
+    let shown = UserCode::parse(&code.to_string()).expect("what is shown can be typed");
+    let [key, other] = [[7; 32], [8; 32]].map(|bytes| UserCodeKey::new(&bytes));
+    assert_eq!(key.routing_id(&code), key.routing_id(&shown));
+    assert_ne!(key.routing_id(&code), other.routing_id(&code));
+    assert!(shown == code && !format!("{code:?}").contains(&code.to_string()));
+}
+
+fn naive_user_code(typed: &str) -> Option<String> {
+    let letters: Vec<char> = typed.chars().filter(|letter| ![' ', '-'].contains(letter)).collect();
+    let letters: String = letters.iter().map(char::to_ascii_uppercase).collect();
+    let is_one = letters.chars().count() == 8 && letters.chars().all(|letter| "BCDFGHJKLMNPQRSTVWXZ".contains(letter));
+    (is_one && typed.len() <= 32).then(|| format!("{}-{}", &letters[..4], &letters[4..]))
 }
 
 #[cfg(test)]
@@ -389,7 +528,7 @@ mod tests {
         ] {
             seeds.push(("config", text.into()));
         }
-        let token = AccessToken::random(&ring::rand::SystemRandom::new()).unwrap();
+        let token = AccessToken::random(&SystemRandom::new()).unwrap();
         let text = token.reveal();
         for text in
             [text.to_owned(), text.to_lowercase(), text[1..].to_owned(), format!("{text}="), text.replace('_', "-")]
@@ -409,14 +548,36 @@ mod tests {
         }
         seeds.extend(user_seeds());
         let grant_id = GrantId::from_bytes(*b"0123456789abcdef");
-        let random = ring::rand::SystemRandom::new();
+        let random = SystemRandom::new();
         let refresh = RefreshKey::new(&REFRESH_KEY).first(grant_id, &random).unwrap();
         let codes = [CodeKind::Authorization, CodeKind::Device]
             .map(|kind| Code::random(kind, grant_id, &random).unwrap().reveal().to_owned());
-        let user_codes = ["BCDF-GHJK", " bcdf ghjk ", "BCDF-GHJA"].map(str::to_owned);
-        for text in codes.into_iter().chain(user_codes).chain([refresh.reveal().to_owned()]) {
+        for text in codes.into_iter().chain([refresh.reveal().to_owned()]) {
             seeds.push(("token", text[1..].into()));
             seeds.push(("token", text.into()));
+        }
+        for text in
+            ["BCDF-GHJK", " bcdf ghjk ", "BCDF-GHJA", "b-c-d-f-g-h-j-k", "BCDF_GHJK", "\u{ff22}CDF-GHJK", "BCDFGHJKL"]
+        {
+            seeds.push(("user_code", text.into()));
+        }
+        for text in [
+            "https://client.example/cb?tenant=7\nhttps://client.example/cb?tenant=7",
+            "https://client.example/cb\nhttps://client.example:443/cb",
+            "http://127.0.0.1/cb\nhttp://127.0.0.1:51234/cb",
+            "http://[::1]:1/cb?x=1\nhttp://[::1]:65535/cb?x=1",
+            "com.example.app:/callback?a='\ncom.example.app://callback/a%2Fb",
+            "https://[2001:db8::1]:8443/:@!$&'()*+,=",
+            "https://192.0.2.7?\nhttps://192.0.2.7/?",
+        ] {
+            seeds.push(("redirect_uri", text.into()));
+        }
+        seeds.extend(crate::endpoint::fuzzing::authorization_seeds().map(|text| ("authorize", text.into())));
+        for (number, purpose) in PURPOSES.into_iter().enumerate() {
+            let content = format!("content {number}").into_bytes();
+            let sealed = Sealer::new(&SEALING_KEY).seal(purpose, &content, SEALED_AT, &random).unwrap();
+            seeds.push(("sealed", sealed.into()));
+            seeds.push(("sealed", [&[u8::try_from(number).unwrap(), 0, 1], &content[..]].concat()));
         }
         seeds.extend(record_seeds());
         seeds.extend(person_seeds());
@@ -513,7 +674,7 @@ mod tests {
             let document: ClientMetadataDocument = serde_json::from_str(json).unwrap();
             let metadata = ClientMetadata::parse(&document).unwrap();
             let id = ClientId::parse("a-longer-client-id").unwrap();
-            let created_at = crate::clock::UnixTime::from_seconds(1_800_000_000);
+            let created_at = UnixTime::from_seconds(1_800_000_000);
             let in_force = Arc::default();
             encode_stored(&Client { id, metadata, credential, created_at, generation: 3, in_force }).unwrap()
         };

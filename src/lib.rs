@@ -54,8 +54,8 @@
 //!   another worker writes too: counters are a worker's own, clients and grants are read without counting readers.
 //! - A token is owned by one shard, which handles one message at a time; so is a person's grant, with all that hangs on it. Of any
 //!   number of redemptions of one code one succeeds, and a refresh token has one successor, for it follows from the token itself.
-//! - A lost answer logs nobody out: who refreshes again inside the window gets the same tokens again. A refresh token that comes
-//!   up after that ends its grant.
+//! - A lost answer logs nobody out: who refreshes again inside the window gets the same tokens again, and another access token
+//!   where that one lives no more. A refresh token that comes up after that ends its grant.
 //! - Apply, append, reply when durable: **every** reply of an actor, a refusal or a no-op too, waits until all that it may
 //!   rest on is synced. The one exception is an issued access token with durability `relaxed`.
 //! - What is visible is durable: a revocation counts from the moment that a crash cannot take it back.

@@ -2,17 +2,25 @@
 
 #![expect(clippy::indexing_slicing, reason = "a property that does not hold panics, here too")]
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::byte_serialize;
 use serde_json::Value;
+use url::{Position, Url};
 
+use crate::client::id::ClientId;
 use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
+use crate::client::{Client, Credential};
+use crate::clock::UnixTime;
 use crate::endpoint::client_authentication::{CREDENTIALS_BYTES_MAX, read_basic};
 use crate::endpoint::form::{Form, PARAMETERS_MAX, VALUE_BYTES_MAX};
 use crate::endpoint::introspect_batch::BatchRequest;
 use crate::endpoint::posted::Parsed;
 use crate::endpoint::request::read_object;
+use crate::grant::authorization::{AuthorizationError, AuthorizationParameters, AuthorizationRequest, STATE_BYTES_MAX};
+use crate::grant::interaction::{Login, Step, decide};
 
 /// A request that is read where it lies is one whose end nobody can doubt: a naive look at its lines finds the same length and
 /// nothing that would change it; less of it is a part of it, and what follows changes nothing.
@@ -132,6 +140,129 @@ fn naive_base64(text: &[u8]) -> Option<Vec<u8>> {
     }
     let is_whole = digits % 4 != 1 && bits == 0 && padding <= (4 - digits % 4) % 4;
     is_whole.then_some(decoded)
+}
+
+/// An authorization request, by a browser whose person has not logged in, has, and has allowed it before: whatever it asks, an
+/// answer goes where its client is registered and nowhere else, says whose it is, and brings the state back; and there is a code only
+/// for whoever has logged in and was asked.
+pub(crate) fn authorize(data: &[u8]) {
+    let Ok(form) = Form::parse_with_repeats(data) else { return };
+    let pairs: Vec<_> = form.pairs().collect();
+    let parameters = AuthorizationParameters(&pairs);
+    let Ok(client_id) = parameters.client_id() else { return };
+    let Some(client) = clients().into_iter().find(|client| client.id.as_str() == client_id) else { return };
+    let request = match parameters.read(&client) {
+        Ok(request) => request,
+        Err(AuthorizationError::Shown(_)) => return,
+        Err(AuthorizationError::Redirected(refused)) => {
+            return check_location(&client, &pairs, &refused.location(ISSUER), "error");
+        }
+    };
+    let text = serde_json::to_vec(&request).expect("it travels through pages as JSON");
+    assert_eq!(serde_json::from_slice::<AuthorizationRequest>(&text).ok().as_ref(), Some(&request));
+    assert_eq!(request.check_still_allowed(&client), Ok(()));
+    assert!(request.scope.is_subset_of(&client.metadata.scope));
+    assert!(request.code_challenge.is_some() || client.metadata.nonce_instead_of_pkce && request.nonce.is_some());
+    let now = UnixTime::from_seconds(1_800_000_000);
+    let login = |seconds: u64| {
+        Some(Login { session_id: "session", auth_time: UnixTime::from_seconds(1_800_000_000 - seconds) })
+    };
+    let all = client.metadata.scope.clone();
+    for login in [None, login(0), login(100_000)] {
+        for consented in [None, Some(&all)] {
+            match decide(&request, &client, login, None, consented, now) {
+                Step::IssueCode => {
+                    assert!(login.is_some() && (consented.is_some() || client.metadata.skip_consent));
+                    check_location(&client, &pairs, &request.location_with_code("c", ISSUER), "code");
+                }
+                Step::Refuse(error) => {
+                    assert!(request.prompt.is_none);
+                    check_location(&client, &pairs, &request.refused(error).location(ISSUER), "error");
+                }
+                Step::ShowLogin | Step::ShowConsent => assert!(!request.prompt.is_none),
+            }
+        }
+    }
+}
+
+const ISSUER: &str = "https://as.example";
+
+/// Clients of each kind.
+fn clients() -> [Client; 4] {
+    let client = |id: &str, more: Value| {
+        let mut document = serde_json::json!({ "grant_types": ["authorization_code"], "scope": "openid read write" });
+        document.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let document = serde_json::from_value(document).expect("a document");
+        Client {
+            id: ClientId::parse(id).expect("an id"),
+            metadata: ClientMetadata::parse(&document).expect("metadata"),
+            credential: Credential::Missing,
+            created_at: UnixTime::from_seconds(1),
+            generation: 3,
+            in_force: Arc::default(),
+        }
+    };
+    [
+        client(
+            "web",
+            serde_json::json!({ "redirect_uris": ["https://client.example/cb?x=1", "https://client.example"] }),
+        ),
+        client("one", serde_json::json!({ "redirect_uris": ["https://one.example/cb"], "skip_consent": true })),
+        client(
+            "nonce",
+            serde_json::json!({ "redirect_uris": ["https://nonce.example/a%2Fb"], "nonce_instead_of_pkce": true }),
+        ),
+        client(
+            "native",
+            serde_json::json!({
+                "redirect_uris": ["http://127.0.0.1/cb", "com.example.app:/cb"], "application_type": "native",
+                "token_endpoint_auth_method": "none",
+            }),
+        ),
+    ]
+}
+
+/// What a browser makes of a location, by a parser that is not ours.
+fn check_location(client: &Client, pairs: &[(&str, &str)], location: &str, kind: &str) {
+    let url = Url::parse(location).expect("a browser goes there");
+    let told: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let values = |name: &str| told.iter().filter(|(own, _)| own == name).map(|(_, value)| &**value).collect::<Vec<_>>();
+    assert_eq!((values("iss"), values(kind).len()), (vec![ISSUER], 1), "{location}");
+    assert!(values("code").is_empty() || values("error").is_empty(), "{location}");
+    let states: Vec<_> = pairs.iter().filter(|(name, _)| *name == "state").map(|(_, state)| *state).collect();
+    // Of two nobody knows which is meant.
+    let state = states.first().filter(|state| states.len() == 1 && (1..=STATE_BYTES_MAX).contains(&state.len()));
+    assert_eq!(values("state"), state.into_iter().copied().collect::<Vec<_>>(), "{location}");
+    let is_registered = client.metadata.redirect_uris.iter().any(|own| {
+        let own = Url::parse(own.as_str()).expect("a browser goes there");
+        let mut url = url.clone();
+        if [&url, &own].iter().all(|url| url.scheme() == "http") {
+            url.set_port(own.port()).expect("it has a host");
+        }
+        let before = own.query().unwrap_or_default();
+        url[..Position::AfterPath] == own[..Position::AfterPath]
+            && url.query().is_some_and(|query| query.starts_with(before))
+    });
+    assert!(is_registered, "{location} is not registered");
+}
+
+/// Inputs to begin with.
+#[cfg(test)]
+pub(crate) fn authorization_seeds() -> [&'static str; 8] {
+    [
+        "response_type=code&client_id=web&redirect_uri=https%3A%2F%2Fclient.example%2Fcb%3Fx%3D1&scope=read&state=s%26&\
+         code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256",
+        "response_type=code&client_id=one&prompt=none&max_age=60&code_challenge_method=S256&\
+         code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "response_type=code&client_id=native&redirect_uri=http://127.0.0.1:51234/cb&prompt=login+consent&\
+         code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&login_hint=ann",
+        "response_type=code&client_id=native&redirect_uri=com.example.app:/cb&response_mode=query&resource=a&resource=b&\
+         code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256",
+        "response_type=code&client_id=nonce&scope=openid&nonce=n&redirect_uri=https://nonce.example/a%252Fb",
+        "response_type=token&client_id=web&redirect_uri=https://client.example&state=a&state=b",
+        "client_id=web&redirect_uri=https://evil.example/cb&request=eyJhbGciOiJub25lIn0.e30.",
+        "client_id=one&request_uri=https://evil.example/&scope=admin&state=%00%E2%80%AE",
+    ]
 }
 
 /// The metadata of a client is an object, and survives being written and read.

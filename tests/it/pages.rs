@@ -60,6 +60,24 @@ fn a_login_gives_a_session_under_a_new_cookie_each_time() {
     assert_ne!(second.cookie(SESSION_COOKIE), Some(&*first));
 }
 
+/// Whoever has planted a session in a browser, or taken one out of it, has nothing of the next.
+#[test]
+fn a_login_keeps_neither_the_session_that_the_browser_had_nor_its_cookie() {
+    let server = start();
+    let mut before = logged_in(&server);
+    for (cookie, was_session) in [("A".repeat(43), false), (before.cookie(SESSION_COOKIE).unwrap().to_owned(), true)] {
+        let mut browser = Browser::default();
+        let csrf = hidden(&browser.get(&server, "/login"), "csrf");
+        browser.set_cookie(SESSION_COOKIE, &cookie);
+        let form = [("csrf", &*csrf), ("username", "ada"), ("password", PASSWORD)];
+        assert_eq!(browser.post(&server, "/login", &form).field("location"), Some("/account"));
+        assert_ne!(browser.cookie(SESSION_COOKIE), Some(&*cookie), "{was_session}");
+        assert!(browser.get(&server, "/account").body.contains("this browser"));
+        let is_out = before.get(&server, "/account").body.contains("<h1>Sign in</h1>");
+        assert_eq!(is_out, was_session, "the session before ends with the login");
+    }
+}
+
 #[test]
 fn a_wrong_password_and_an_unknown_user_look_the_same() {
     let server = start();
