@@ -165,10 +165,11 @@ fn read_alike(uri: &RedirectUri) {
     let hierarchy = rest.strip_prefix("//");
     let (authority, path) =
         hierarchy.map_or(("", rest), |rest| rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())));
+    let is_of_the_web = ["http", "https"].contains(&scheme);
     let usual_port = if scheme == "https" { ":443" } else { ":80" };
-    let shortened = authority.strip_suffix(usual_port).filter(|_| scheme.starts_with("http"));
+    let shortened = authority.strip_suffix(usual_port).filter(|_| is_of_the_web);
     assert_eq!(&url[Position::BeforeHost..Position::AfterPort], shortened.unwrap_or(authority));
-    let slash = if scheme.starts_with("http") && !path.starts_with('/') { "/" } else { "" };
+    let slash = if is_of_the_web && !path.starts_with('/') { "/" } else { "" };
     // The parser writes an apostrophe of a query as %27; servers read both alike.
     let apostrophes = |text: &str| text.replace("%27", "'");
     assert_eq!(apostrophes(&url[Position::BeforePath..]), apostrophes(&format!("{slash}{path}")));
