@@ -39,7 +39,7 @@ fn every_flow_is_answered_rightly_beside_the_others() {
     let folder = tempfile::tempdir().unwrap();
     // A machine that does other work too takes longer to come to all of them.
     for seconds in ["3", "15", "60"] {
-        let report = folder.path().join(seconds);
+        let report = folder.path().join(format!("{seconds}.json"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
         command.args(["flows", "--users", "10", "--seconds", seconds, "--report"]).arg(&report);
         let ended = command.output().unwrap();
