@@ -132,6 +132,8 @@ fn while_the_journal_is_read_every_answer_is_503_or_right() {
         program.wait_until_ready();
         is_ready.store(true, Ordering::Relaxed);
         assert_eq!(program.ask(&Request::get("/readyz")).status, 200);
+        // The program ends with this block.
+        askers.into_iter().for_each(|asker| asker.join().unwrap());
     });
 }
 
