@@ -1,6 +1,8 @@
-//! Heap allocations of the hot paths, one JSON object a line: how many blocks one operation asks for, and how many bytes.
+//! Heap allocations of the hot paths, one JSON object a line: how many blocks one operation asks for, and how many bytes. Then
+//! the bytes that one of what a server keeps takes, likewise.
 //!
-//! Only what the operation's own thread allocates counts. The allocator is the system's, which asks for the same blocks.
+//! Only what the operation's own thread allocates counts. The allocator is the system's, which asks for the same blocks; what
+//! it rounds them up to does not count.
 
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
@@ -13,8 +15,12 @@ use crate::operations::{OPERATIONS, prepare};
 mod clients;
 #[path = "fixtures/digests.rs"]
 mod digests;
+#[path = "fixtures/kept.rs"]
+mod kept;
 #[path = "fixtures/operations.rs"]
 mod operations;
+#[path = "fixtures/people.rs"]
+mod people;
 #[path = "fixtures/random.rs"]
 mod random;
 #[path = "fixtures/registry.rs"]
@@ -29,5 +35,8 @@ fn main() {
         let mut operation = prepare(name);
         let counted = measure(&mut operation);
         println!("{}", json!({ "operation": name, "blocks": counted.count_total, "bytes": counted.bytes_total }));
+    }
+    for (name, bytes) in kept::kept() {
+        println!("{}", json!({ "kept": name, "bytes": bytes }));
     }
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use sdd::Guard;
 use serde_json::json;
 use tessera::token::access_token::Partition;
-use tessera::token::person::InForce;
 use tessera::token::state::{NewToken, ShardState};
 
 use crate::clients::{Clients, LATER, NOW};
@@ -117,21 +116,19 @@ const RECLAIMING_GUARDS: usize = 100_000;
 struct Table {
     state: ShardState,
     clients: Clients,
-    /// No client is ever deleted.
-    in_force: InForce,
 }
 
 impl Table {
     fn new() -> Self {
         let state = ShardState::new(Arc::from("https://as.example"));
-        Self { state, clients: Clients::new(), in_force: InForce::default() }
+        Self { state, clients: Clients::new() }
     }
 
     /// Issues the token of that number. They expire over an hour.
     fn issue(&mut self, number: u64) {
         let expires_at = LATER + u32::try_from(number % 3_600).unwrap_or_default();
         let token = NewToken { digest: digest(number), partition: Partition(0), issued_at: NOW, expires_at };
-        self.state.issue(&token, self.clients.terms_of(number), &self.in_force);
+        self.state.issue(&token, self.clients.terms_of(number));
     }
 }
 

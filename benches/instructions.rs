@@ -20,6 +20,8 @@ mod clients;
 mod digests;
 #[path = "fixtures/operations.rs"]
 mod operations;
+#[path = "fixtures/people.rs"]
+mod people;
 #[path = "fixtures/random.rs"]
 mod random;
 #[path = "fixtures/registry.rs"]
@@ -46,6 +48,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[bench::request_introspect_garbage("request_introspect_garbage")]
 #[bench::request_batch_1000("request_batch_1000")]
 #[bench::issue_record_encode("issue_record_encode")]
+#[bench::redeem_code_100("redeem_code_100")]
+#[bench::refresh_100("refresh_100")]
 #[bench::block_seal_256("block_seal_256")]
 #[bench::block_read_256("block_read_256")]
 #[bench::block_replay_256("block_replay_256")]

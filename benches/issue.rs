@@ -1,23 +1,27 @@
-//! Issue: from a minted token to its acknowledgement, through the shard and the journal, by durability class.
+//! What is acknowledged when it is durable: a token issued, a code redeemed, a grant refreshed. From what a worker has minted to
+//! the answer, through the shard and the journal, by durability class.
 
+use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::SystemRunner;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
-use tessera::client::registry::Generation;
-use tessera::clock::Clock;
+use tessera::clock::{Clock, TimeSource, UnixTime};
 use tessera::journal::{Journal, JournalKeys, Lane, Options, RealDisk};
 use tessera::shard::actor::ShardParts;
 use tessera::shard::message::IssueToken;
+use tessera::shard::people::Refreshed;
 use tessera::shard::{Router, RunningShards, ShardError, Shards};
 use tessera::token::access_token::{RoutingId, TokenReference};
 use tessera::token::state::ShardState;
 
 use crate::clients::{Clients, LATER, NOW};
 use crate::digests::digest;
+use crate::people::People;
 use crate::random::random;
 
 #[path = "fixtures/clients.rs"]
@@ -26,6 +30,8 @@ mod clients;
 mod digests;
 #[path = "fixtures/measure.rs"]
 mod measure;
+#[path = "fixtures/people.rs"]
+mod people;
 #[path = "fixtures/random.rs"]
 mod random;
 
@@ -35,23 +41,36 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 criterion_group! {
     name = benches;
     config = measure::criterion();
-    targets = issue
+    targets = issue, redeem_code, refresh
 }
 criterion_main!(benches);
 
 fn issue(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("issue");
+    bench(criterion, "issue", &[Durability::Sync, Durability::Relaxed, Durability::Memory], Worker::issue);
+}
+
+fn redeem_code(criterion: &mut Criterion) {
+    bench(criterion, "redeem_code", &[Durability::Sync, Durability::Memory], Worker::redeem_codes);
+}
+
+fn refresh(criterion: &mut Criterion) {
+    bench(criterion, "refresh", &[Durability::Sync, Durability::Memory], Worker::refresh);
+}
+
+/// How long a worker takes to have so many changes made, so many of them at once.
+type Changes = fn(&mut Worker, u64, usize) -> Duration;
+
+fn bench(criterion: &mut Criterion, name: &str, classes: &[Durability], changes: Changes) {
+    let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(1));
-    for (class, durability) in
-        [("sync", Durability::Sync), ("relaxed", Durability::Relaxed), ("memory", Durability::Memory)]
-    {
-        let mut issuer = Issuer::start(durability);
+    for class in classes {
+        let mut worker = Worker::start(*class);
         for in_flight in [1, 256] {
-            group.bench_function(BenchmarkId::new(class, format!("{in_flight}_in_flight")), |bencher| {
-                bencher.iter_custom(|iterations| issuer.issue(iterations, in_flight));
+            group.bench_function(BenchmarkId::new(class.name(), format!("{in_flight}_in_flight")), |bencher| {
+                bencher.iter_custom(|iterations| changes(&mut worker, iterations, in_flight));
             });
         }
-        issuer.stop();
+        worker.stop();
     }
 }
 
@@ -62,15 +81,24 @@ enum Durability {
     Memory,
 }
 
-/// Shards on a journal in a directory of their own.
-struct Issuer {
+impl Durability {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Relaxed => "relaxed",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Asks shards on a journal in a directory of their own.
+struct Worker {
     system: SystemRunner,
     running: RunningShards,
     shards: Arc<Shards>,
     journal: Option<(Journal, TempDir)>,
     clients: Clients,
-    /// No client is ever deleted.
-    in_force: Arc<Generation>,
+    people: People,
     next: u64,
 }
 
@@ -78,10 +106,12 @@ const SHARDS: usize = 2;
 const LANE_CAPACITY: usize = 8_192;
 /// The server's default.
 const RELAXED_WINDOW: Duration = Duration::from_millis(50);
+/// How much of what comes before a change is on its way at once.
+const BEFORE_IN_FLIGHT: usize = 256;
 
-impl Issuer {
+impl Worker {
     fn start(durability: Durability) -> Self {
-        let clock = Arc::new(Clock::system());
+        let clock = Arc::new(Clock::on(Box::new(SinceNow(Clock::system()))));
         let (journal, lanes) = match durability {
             Durability::Memory => (None, (0..SHARDS).map(|_| Lane::memory()).collect()),
             Durability::Sync | Durability::Relaxed => open_journal(&clock),
@@ -96,26 +126,63 @@ impl Issuer {
         let system = actix_rt::System::new();
         let running = system.block_on(async { RunningShards::start(Router::new([7; 16], SHARDS), parts) });
         let shards = running.shards();
-        Self { system, running, shards, journal, clients: Clients::new(), in_force: Arc::default(), next: 0 }
+        let (clients, people) = (Clients::new(), People::new());
+        Self { system, running, shards, journal, clients, people, next: 0 }
     }
 
-    /// How long so many tokens take, so many of them at once.
     fn issue(&mut self, tokens: u64, in_flight: usize) -> Duration {
-        let numbers = self.next..self.next + tokens;
+        let numbers = self.draw(tokens);
+        self.time(numbers.map(|number| self.issued(number)), in_flight)
+    }
+
+    fn redeem_codes(&mut self, codes: u64, in_flight: usize) -> Duration {
+        let numbers = self.draw(codes);
+        self.time(numbers.clone().map(|number| self.stored(number)), BEFORE_IN_FLIGHT);
+        self.time(numbers.map(|number| self.redeemed(number)), in_flight)
+    }
+
+    fn refresh(&mut self, grants: u64, in_flight: usize) -> Duration {
+        let numbers = self.draw(grants);
+        self.time(numbers.clone().map(|number| self.granted(number)), BEFORE_IN_FLIGHT);
+        self.time(numbers.map(|number| self.refreshed(number)), in_flight)
+    }
+
+    /// Numbers that nothing has yet.
+    fn draw(&mut self, count: u64) -> Range<u64> {
+        let numbers = self.next..self.next + count;
         self.next = numbers.end;
+        numbers
+    }
+
+    /// How long it takes until all of them are done, so many at once.
+    fn time(&self, changes: impl Iterator<Item = impl Future<Output = ()>>, in_flight: usize) -> Duration {
         let clock = Clock::system();
         let started = clock.monotonic();
-        let issued = numbers.map(|number| self.acknowledged(number));
-        self.system.block_on(futures_util::stream::iter(issued).buffer_unordered(in_flight).for_each(async |()| {}));
+        self.system.block_on(stream::iter(changes).buffer_unordered(in_flight).for_each(async |()| {}));
         clock.monotonic().saturating_sub(started)
     }
 
-    /// Asks again where there is no room: what need not wait for the disk may outrun it.
-    async fn acknowledged(&self, number: u64) {
-        while let Err(refusal) = self.shards.issue(self.token(number)).await {
-            assert_eq!(refusal, ShardError::Busy, "the journal goes on");
-            tokio::task::yield_now().await;
-        }
+    async fn issued(&self, number: u64) {
+        acknowledged(async || self.shards.issue(self.token(number)).await).await;
+    }
+
+    async fn stored(&self, number: u64) {
+        let is_new = acknowledged(async || self.shards.store_code(self.people.new_code(number)).await).await;
+        assert!(is_new, "a number is drawn once");
+    }
+
+    async fn redeemed(&self, number: u64) {
+        acknowledged(async || self.shards.redeem(self.people.redemption(number)).await).await;
+    }
+
+    async fn granted(&self, number: u64) {
+        self.stored(number).await;
+        self.redeemed(number).await;
+    }
+
+    async fn refreshed(&self, number: u64) {
+        let refreshed = acknowledged(async || self.shards.refresh(self.people.refresh(number)).await).await;
+        assert!(matches!(refreshed, Refreshed::Granted(_)), "the refresh token is new");
     }
 
     fn token(&self, number: u64) -> IssueToken {
@@ -123,8 +190,7 @@ impl Issuer {
             reference: TokenReference { routing_id: RoutingId(random(number)), digest: digest(number) },
             issued_at: NOW,
             expires_at: LATER,
-            terms: Arc::clone(self.clients.terms_of(number)),
-            in_force: Arc::clone(&self.in_force),
+            terms: self.clients.terms_of(number).clone(),
         }
     }
 
@@ -136,6 +202,30 @@ impl Issuer {
             journal.close().expect("the journal is whole");
             directory.close().expect("the directory can be removed");
         }
+    }
+}
+
+/// Asks again where there is no room: what need not wait for the disk may outrun it.
+async fn acknowledged<T, E: From<ShardError> + PartialEq + Debug>(ask: impl AsyncFn() -> Result<T, E>) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(refusal) => assert_eq!(refusal, ShardError::Busy.into(), "the journal goes on"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The machine's time, as if it were [`NOW`] when it begins: nothing that is made then has expired, whenever this runs.
+struct SinceNow(Clock);
+
+impl TimeSource for SinceNow {
+    fn wall(&self) -> UnixTime {
+        UnixTime::from_millis(u64::from(NOW) * 1000 + u64::try_from(self.0.monotonic().as_millis()).unwrap_or_default())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
     }
 }
 

@@ -174,7 +174,7 @@ fn entry(number: u64) -> Entry {
     thread_local! {
         static CLIENTS: Clients = Clients::new();
     }
-    let payload = CLIENTS.with(|clients| encode_issued(digest(number), NOW, LATER, clients.terms_of(number)));
+    let payload = CLIENTS.with(|clients| encode_issued(digest(number), NOW, LATER, &clients.terms_of(number).client));
     let payload = payload.expect("a token can be written");
     Entry { kind: KIND_ISSUED, schema: SCHEMA_ISSUED, routing_id: random(number), payload }
 }

@@ -27,7 +27,7 @@ use tessera::postgres::{ProjectorParts, RunningProjector, migrate};
 use tessera::signing::derivation::DerivedKeys;
 use tessera::token::access_token::{AccessToken, Partition, TokenReference};
 use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
-use tessera::token::grant::GrantTerms;
+use tessera::token::grant::ClientTerms;
 
 #[derive(Parser)]
 struct Arguments {
@@ -134,13 +134,13 @@ fn project(arguments: &Arguments) -> Outcome<(f64, Duration)> {
 
 const PAUSE: Duration = Duration::from_millis(1);
 
-fn terms(number: u32) -> Outcome<GrantTerms> {
-    Ok(GrantTerms {
-        client_id: ClientId::parse(&format!("client-{number:04}")).map_err(|error| error.to_string())?,
-        client_generation: 0,
+fn terms(number: u32) -> Outcome<ClientTerms> {
+    Ok(ClientTerms {
+        id: ClientId::parse(&format!("client-{number:04}")).map_err(|error| error.to_string())?,
+        generation: 0,
+        in_force: Arc::default(),
         scope: Scope::parse("read write").map_err(|error| error.to_string())?,
         audience: Audience::empty(),
-        person: None,
     })
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sdd::Guard;
 use tessera::token::access_token::Partition;
-use tessera::token::person::InForce;
 use tessera::token::state::{NewToken, ShardState};
 
 use crate::clients::{Clients, LATER, NOW};
@@ -79,8 +78,6 @@ fn by_size(criterion: &mut Criterion<CpuTime>) {
 struct Table {
     state: ShardState,
     clients: Clients,
-    /// No client is ever deleted.
-    in_force: InForce,
     /// The number of the next token that comes and goes.
     next: u64,
 }
@@ -103,7 +100,7 @@ struct Churned {
 impl Table {
     fn empty() -> Self {
         let state = ShardState::new(Arc::from("https://as.example"));
-        Self { state, clients: Clients::new(), in_force: InForce::default(), next: PASSING }
+        Self { state, clients: Clients::new(), next: PASSING }
     }
 
     fn filled(tokens: u64) -> Self {
@@ -114,7 +111,7 @@ impl Table {
 
     fn issue(&mut self, number: u64, expires_at: u32) {
         let token = NewToken { digest: digest(number), partition: Partition(0), issued_at: NOW, expires_at };
-        self.state.issue(&token, self.clients.terms_of(number), &self.in_force);
+        self.state.issue(&token, self.clients.terms_of(number));
     }
 
     /// As many tokens come and go, some at a time, so that the table stays as large as it is.

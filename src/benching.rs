@@ -2,3 +2,4 @@
 
 pub use crate::endpoint::benching::{Requests, authenticate, parse_batch, parse_form, read_basic};
 pub use crate::journal::benching::{Commits, Sealer, replay};
+pub use crate::shard::benching::PeopleShard;

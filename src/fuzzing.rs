@@ -26,7 +26,6 @@ use crate::token::access_token::{Partition, TokenReference};
 use crate::token::code::{CodeKind, CodeReference};
 use crate::token::digest::TokenDigest;
 use crate::token::event::{TokenEvent, encode_issued};
-use crate::token::grant::GrantTerms;
 use crate::token::person_event::{self, PersonEvent, encode_kept};
 use crate::token::refresh_token::RefreshKey;
 use crate::token::section::{SECTION_SCHEMA, TokenSectionView, TokenWalk};
@@ -231,9 +230,9 @@ pub fn record(data: &[u8]) {
         assert_eq!(state.find(*digest).is_some(), is_applied && *expires_at > 0);
         let guard = sdd::Guard::new();
         let Some(found) = state.reader().find(*digest, &guard).expect("nobody writes") else { return };
-        let again: &GrantTerms = found.grant.terms();
-        assert_eq!((again.client_id.as_str(), again.client_generation), (terms.client_id, terms.client_generation));
-        let written = encode_issued(*digest, *issued_at, *expires_at, again).expect("terms can be written");
+        let again = found.grant.terms();
+        assert_eq!((again.client.id.as_str(), again.client.generation), (terms.client_id, terms.client_generation));
+        let written = encode_issued(*digest, *issued_at, *expires_at, &again.client).expect("terms can be written");
         let read = TokenEvent::decode(kind, schema, &written).expect("what was written can be read");
         assert!(matches!(read, Some(TokenEvent::Issued { digest: read, .. }) if read == *digest));
     }
@@ -456,9 +455,10 @@ mod tests {
     use crate::token::access_token::AccessToken;
     use crate::token::code::Code;
     use crate::token::event::{KIND_ISSUED, KIND_REVOKED, encode_revoked};
+    use crate::token::grant::{ClientTerms, GrantTerms};
     use crate::token::grant_id::GrantId;
     use crate::token::person::{
-        DeviceDecision, InForce, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState,
+        DeviceDecision, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState, Standing,
     };
     use crate::token::person_event::{
         AccessIssued, KIND_CODE_STORED, KIND_DEVICE_STORED, KIND_GRANT_ENDED, KIND_GRANT_STORED, encode_code,
@@ -601,29 +601,27 @@ mod tests {
 
     fn person_seeds() -> Vec<(&'static str, Vec<u8>)> {
         let (grant_id, digest) = (GrantId::from_bytes([3; 16]), TokenDigest::from_bytes([7; 16]));
-        let person =
-            PersonTerms { grant_id, subject: Subject::parse("ada").unwrap(), subject_generation: 1, auth_time: 2 };
-        let without = GrantTerms {
-            client_id: ClientId::parse("a-longer-client-id").unwrap(),
-            client_generation: 1,
+        let (subject, standing) = (Subject::parse("ada").unwrap(), Standing::default());
+        let person = PersonTerms { grant_id, subject, subject_generation: 1, auth_time: 2, standing };
+        let without = GrantTerms::from(ClientTerms {
+            id: ClientId::parse("a-longer-client-id").unwrap(),
+            generation: 1,
+            in_force: Arc::default(),
             scope: Scope::parse("read write").unwrap(),
             audience: Audience::parse(["https://api.example"]).unwrap(),
-            person: None,
-        };
-        let terms = Arc::new(GrantTerms { person: Some(Arc::new(person)), ..without.clone() });
+        });
+        let terms = without.granted_by(person);
         let code = PendingCode {
             digest,
-            terms: Arc::clone(&terms),
-            in_force: InForce::default(),
+            terms: terms.clone(),
             redirect_uri: Some(Box::from("https://app.example/cb")),
             code_challenge: Some([9; 32]),
             nonce: Some(Box::from("a nonce of the request")),
             expires_at: 60,
         };
-        let device = |decision, terms: Arc<GrantTerms>| PendingDevice {
+        let device = |decision, terms: GrantTerms| PendingDevice {
             digest,
             terms,
-            in_force: InForce::default(),
             requested_at: 1,
             requested_from: Some(std::net::IpAddr::from([192, 0, 2, 1])),
             expires_at: 600,
@@ -638,8 +636,7 @@ mod tests {
             expires_at: 100,
         };
         let grant = |refresh| PersonGrant {
-            terms: Arc::clone(&terms),
-            in_force: InForce::default(),
+            terms: terms.clone(),
             created_at: 4,
             redeemed: digest,
             refresh,
@@ -648,8 +645,8 @@ mod tests {
         let access = AccessIssued { digest, issued_at: 5, expires_at: 20, scope: Some(Scope::parse("read").unwrap()) };
         let records = [
             (KIND_CODE_STORED, encode_code(grant_id, &code)),
-            (KIND_DEVICE_STORED, encode_device(grant_id, &device(DeviceDecision::Awaited, Arc::new(without)))),
-            (KIND_DEVICE_STORED, encode_device(grant_id, &device(DeviceDecision::Approved, Arc::clone(&terms)))),
+            (KIND_DEVICE_STORED, encode_device(grant_id, &device(DeviceDecision::Awaited, without))),
+            (KIND_DEVICE_STORED, encode_device(grant_id, &device(DeviceDecision::Approved, terms.clone()))),
             (KIND_GRANT_STORED, encode_grant(grant_id, &grant(Some(refresh)), Some(&access))),
             (KIND_GRANT_STORED, encode_grant(grant_id, &grant(None), None)),
             (KIND_GRANT_ENDED, encode_grant_ended(grant_id)),
@@ -664,12 +661,12 @@ mod tests {
 
     fn record_seeds() -> Vec<(&'static str, Vec<u8>)> {
         let digest = TokenDigest::from_bytes([7; 16]);
-        let terms = |scope, audience: &[&str]| GrantTerms {
-            client_id: ClientId::parse("app").unwrap(),
-            client_generation: 1,
+        let terms = |scope, audience: &[&str]| ClientTerms {
+            id: ClientId::parse("app").unwrap(),
+            generation: 1,
+            in_force: Arc::default(),
             scope: Scope::parse(scope).unwrap(),
             audience: Audience::parse(audience.iter().copied()).unwrap(),
-            person: None,
         };
         let client = |json: &str, credential| {
             let document: ClientMetadataDocument = serde_json::from_str(json).unwrap();

@@ -64,7 +64,7 @@ pub(super) async fn revoke(of: Visit) -> HttpResponse {
         ask(&request.service.user_actor, withdrawn).await?;
         let shards = &request.service.shards;
         for grant in shards.grants_of(visitor.subject(), request.now).await? {
-            if grant.terms.client_id == client_id {
+            if grant.terms.client.id == client_id {
                 shards.end_grant(grant.id, None).await?;
             }
         }
@@ -151,7 +151,7 @@ async fn applications(request: &Arrived<'_>, visitor: &Visitor<'_>) -> Result<Ve
     }
     for grant in service.shards.grants_of(visitor.subject(), request.now).await? {
         let since = UnixTime::from_seconds(u64::from(grant.created_at));
-        add(&grant.terms.client_id, since, &grant.terms.scope);
+        add(&grant.terms.client.id, since, &grant.terms.client.scope);
     }
     let mut views: Vec<_> = found
         .into_iter()

@@ -203,7 +203,7 @@ fn authorize(request: &Arrived<'_>, access: Access) -> Result<(), Rejection> {
     let bearer = |code, description| Rejection::Bearer(OAuthError::new(code, description));
     match found {
         None => Err(bearer(OAuthErrorCode::InvalidToken, "the bearer token is unknown, expired or revoked")),
-        Some(token) if token.grant.terms().scope.contains(ADMIN_SCOPE) => Ok(()),
+        Some(token) if token.grant.terms().client.scope.contains(ADMIN_SCOPE) => Ok(()),
         Some(_) => Err(bearer(OAuthErrorCode::InsufficientScope, "the bearer token lacks the scope tessera.admin")),
     }
 }

@@ -97,8 +97,8 @@ impl<'a> GrantDocument<'a> {
         Self {
             id: grant.id.to_string(),
             sub: grant.terms.subject(),
-            client_id: grant.terms.client_id.as_str(),
-            scope: grant.terms.scope.as_str(),
+            client_id: grant.terms.client.id.as_str(),
+            scope: grant.terms.client.scope.as_str(),
             created_at: grant.created_at,
             refreshed_at: grant.refreshed_at,
             expires_at: grant.live_until,

@@ -33,15 +33,15 @@ use crate::endpoint::visit::{add_cookie, address};
 use crate::endpoint::{account, device, par};
 use crate::grant::authorization::{AuthorizationError, AuthorizationParameters, AuthorizationRequest};
 use crate::grant::interaction::{Interrupted, Login, Step, decide};
+use crate::grant::terms_of;
 use crate::oauth::error::OAuthError;
 use crate::oauth::subject::Subject;
 use crate::shard::people::NewCode;
 use crate::signing::seal::{Opened, Purpose, SealError};
 use crate::telemetry::http::Endpoint;
 use crate::token::code::{Code, CodeKind};
-use crate::token::grant::GrantTerms;
 use crate::token::grant_id::GrantId;
-use crate::token::person::{InForce, PersonTerms, Standing};
+use crate::token::person::{PersonTerms, Standing};
 use crate::user::actor::{StartSession, UserError, ask, touch};
 use crate::user::session::{Session, SessionDigest};
 
@@ -300,19 +300,11 @@ impl Asked {
             subject: session.subject.clone(),
             subject_generation: session.generation,
             auth_time: session.auth_time.as_seconds_u32(),
-        };
-        let standing = Standing::new(Arc::clone(&session.in_force), session.generation);
-        let terms = GrantTerms {
-            client_id: self.client.id.clone(),
-            client_generation: self.client.generation,
-            scope: self.request.scope.clone(),
-            audience: self.client.metadata.audience.clone(),
-            person: Some(Arc::new(person)),
+            standing: Standing::new(Arc::clone(&session.in_force)),
         };
         let new_code = NewCode {
             code: code.reference(),
-            terms: Arc::new(terms),
-            in_force: InForce { client: Arc::clone(&self.client.in_force), standing: Some(Arc::new(standing)) },
+            terms: terms_of(&self.client, self.request.scope.clone()).granted_by(person),
             redirect_uri: self.request.was_redirect_uri_sent.then(|| self.request.redirect_uri.as_str().to_owned()),
             code_challenge: self.request.code_challenge.map(|challenge| *challenge.as_bytes()),
             nonce: self.request.nonce.clone(),

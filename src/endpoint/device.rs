@@ -105,7 +105,7 @@ async fn find(
     let found = service.shards.find_device(service.user_code_key.routing_id(&code), request.now).await?;
     let Some(device) = found else { return again(DeviceProblem::Unknown) };
     guesses.into_iter().for_each(Guess::take_back);
-    let client_id = device.terms.client_id.as_str();
+    let client_id = device.terms.client.id.as_str();
     let client = service.registry.find(client_id);
     let user_code = code.to_string();
     let page = DevicePage {
@@ -114,7 +114,7 @@ async fn find(
         client: ClientView {
             name: client.as_ref().and_then(|client| client.metadata.name.as_deref()).unwrap_or(client_id),
         },
-        scopes: device.terms.scope.tokens().collect(),
+        scopes: device.terms.client.scope.tokens().collect(),
         asked: Moment::seen(UnixTime::from_seconds(u64::from(device.requested_at)), request.now),
         address: device.requested_from.map(|address| address.to_string()),
         username: &visitor.username(),

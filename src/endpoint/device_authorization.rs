@@ -1,14 +1,12 @@
 //! `POST /oauth2/device_authorization` (RFC 8628 §3.1): a device asks for a code that a person types elsewhere.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use crate::client::Client;
 use crate::endpoint::client_address::client_address;
 use crate::endpoint::client_authentication::identify_slowly;
 use crate::endpoint::form::Form;
@@ -23,7 +21,7 @@ use crate::telemetry::http::Endpoint;
 use crate::token::code::{Code, CodeKind};
 use crate::token::grant::GrantTerms;
 use crate::token::grant_id::GrantId;
-use crate::token::person::{InForce, POLL_INTERVAL_SECONDS};
+use crate::token::person::POLL_INTERVAL_SECONDS;
 use crate::token::user_code::UserCode;
 
 /// How long a device waits for a person, in seconds.
@@ -54,7 +52,7 @@ async fn answer(request: &Arrived<'_>, from: Option<IpAddr>) -> Result<HttpRespo
         return Err(Rejection::TooManyDevices);
     }
     let requested_at = request.now.as_seconds_u32();
-    let stored = store(service, &client, &terms, from, requested_at).await;
+    let stored = store(service, &terms, from, requested_at).await;
     // What is stored is given back by its shard.
     let (code, user_code) = stored.inspect_err(|_| quota.give_back(&client.id))?;
     let verification_uri = format!("{}{VERIFICATION_PATH}", service.issuer.trim_end_matches('/'));
@@ -71,8 +69,7 @@ async fn answer(request: &Arrived<'_>, from: Option<IpAddr>) -> Result<HttpRespo
 
 async fn store(
     service: &Service,
-    client: &Client,
-    terms: &Arc<GrantTerms>,
+    terms: &GrantTerms,
     requested_from: Option<IpAddr>,
     requested_at: u32,
 ) -> Result<(Code, UserCode), Rejection> {
@@ -80,8 +77,7 @@ async fn store(
         let (code, user_code) = mint(service).map_err(|_| Rejection::NoRandomness)?;
         let device = NewDevice {
             code: code.reference(),
-            terms: Arc::clone(terms),
-            in_force: InForce { client: Arc::clone(&client.in_force), standing: None },
+            terms: terms.clone(),
             requested_from,
             requested_at,
             expires_at: requested_at.saturating_add(DEVICE_SECONDS),

@@ -33,8 +33,8 @@ pub(super) fn write_introspection(caller: &Client, found: Option<FoundToken<'_>>
 }
 
 fn may_see(caller: &Client, found: &FoundToken<'_>) -> bool {
-    let terms = found.grant.terms();
-    caller.metadata.introspection.allows(&caller.id, &terms.client_id, &terms.audience)
+    let terms = &found.grant.terms().client;
+    caller.metadata.introspection.allows(&caller.id, &terms.id, &terms.audience)
 }
 
 fn write_active(found: &FoundToken<'_>, body: &mut Vec<u8>) {

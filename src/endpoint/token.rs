@@ -96,12 +96,11 @@ impl<'a> Asked<'a, '_> {
             reference: access.reference(),
             issued_at: granted.issued_at,
             expires_at: granted.expires_at,
-            terms: Arc::clone(&granted.terms),
-            in_force: Arc::clone(&self.client.in_force),
+            terms: granted.terms.clone(),
         };
         self.service.shards.issue(issued).await?;
         let (issued_at, expires_at) = (granted.issued_at, granted.expires_at);
-        let granted = GrantedToken { issued_at, expires_at, scope: granted.terms.scope.clone() };
+        let granted = GrantedToken { issued_at, expires_at, scope: granted.terms.client.scope.clone() };
         Ok(Tokens { access, refresh: None, granted })
     }
 

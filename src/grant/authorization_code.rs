@@ -25,13 +25,13 @@ pub struct CodeProof<'a> {
 ///
 /// `invalid_grant` (RFC 6749 §5.2).
 pub fn check(code: &PendingCode, proof: &CodeProof<'_>, now: UnixTime) -> Result<(), OAuthError> {
-    if code.terms.client_id != *proof.client_id {
+    if code.terms.client.id != *proof.client_id {
         return Err(invalid_grant("the code was issued to another client"));
     }
     if now.as_seconds_u32() >= code.expires_at {
         return Err(invalid_grant("the code has expired"));
     }
-    if !code.in_force.holds(&code.terms) {
+    if !code.terms.are_in_force() {
         return Err(invalid_grant("what the code stands for was revoked"));
     }
     if code.redirect_uri.as_deref().is_some_and(|expected| proof.redirect_uri != Some(expected)) {
@@ -49,12 +49,10 @@ pub fn check(code: &PendingCode, proof: &CodeProof<'_>, now: UnixTime) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::token::digest::TokenDigest;
-    use crate::token::grant::tests::terms;
-    use crate::token::person::InForce;
+    use crate::token::grant::ClientTerms;
+    use crate::token::grant::tests::{client_terms, terms};
 
     const CHALLENGE: [u8; 32] = [3; 32];
 
@@ -62,7 +60,6 @@ mod tests {
         PendingCode {
             digest: TokenDigest::from_bytes([1; 16]),
             terms: terms("read"),
-            in_force: InForce::default(),
             redirect_uri: Some(Box::from("https://app.example/cb")),
             code_challenge: Some(CHALLENGE),
             nonce: None,
@@ -103,13 +100,11 @@ mod tests {
     #[test]
     fn a_code_is_its_clients_own_and_dies_with_what_it_stands_for() {
         let mut other = code();
-        let terms = crate::token::grant::GrantTerms::clone(&other.terms);
-        let client_id = ClientId::parse("other").unwrap();
-        other.terms = Arc::new(crate::token::grant::GrantTerms { client_id, ..terms });
+        let id = ClientId::parse("other").unwrap();
+        other.terms = ClientTerms { id, ..client_terms("read") }.into();
         check(&other, |_| (), 1_000, Err("the code was issued to another client"));
         let mut revoked = code();
-        let terms = crate::token::grant::GrantTerms::clone(&revoked.terms);
-        revoked.terms = Arc::new(crate::token::grant::GrantTerms { client_generation: 1, ..terms });
+        revoked.terms = ClientTerms { generation: 1, ..client_terms("read") }.into();
         check(&revoked, |_| (), 1_000, Err("what the code stands for was revoked"));
     }
 }

@@ -1,13 +1,10 @@
 //! The client credentials grant (RFC 6749 §4.4): the client acts for itself.
 
-use std::sync::Arc;
-
 use crate::client::Client;
 use crate::clock::UnixTime;
-use crate::grant::{Defaults, Granted, access_lifetime_seconds};
+use crate::grant::{Defaults, Granted, access_lifetime_seconds, terms_of};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::scope::Scope;
-use crate::token::grant::GrantTerms;
 
 /// What a client gets that asks for `scope`, or for all that it may have.
 ///
@@ -18,14 +15,8 @@ pub fn decide(scope: Option<&str>, client: &Client, defaults: &Defaults, now: Un
     let scope = granted_scope(scope, &client.metadata.scope)?;
     let lifetime = access_lifetime_seconds(client, defaults);
     let issued_at = now.as_seconds_u32();
-    let terms = GrantTerms {
-        client_id: client.id.clone(),
-        client_generation: client.generation,
-        scope,
-        audience: client.metadata.audience.clone(),
-        person: None,
-    };
-    Ok(Granted { terms: Arc::new(terms), issued_at, expires_at: issued_at.saturating_add(lifetime) })
+    let terms = terms_of(client, scope);
+    Ok(Granted { terms, issued_at, expires_at: issued_at.saturating_add(lifetime) })
 }
 
 /// RFC 6749 §3.3: what was asked for, as far as the client may have it; all that it may have if it asked for nothing.
@@ -41,6 +32,8 @@ fn granted_scope(requested: Option<&str>, allowed: &Scope) -> Result<Scope, OAut
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::client::Credential;
     use crate::client::id::ClientId;
@@ -67,7 +60,7 @@ mod tests {
     fn check(scope: Option<&str>, expected: Result<&str, OAuthErrorCode>) {
         let client = client(&ClientMetadataDocument { scope: Some("read write".into()), ..Default::default() });
         let decided = decide(scope, &client, &DEFAULTS, NOW);
-        let decided = decided.as_ref().map(|granted| granted.terms.scope.as_str()).map_err(|error| error.code);
+        let decided = decided.as_ref().map(|granted| granted.terms.client.scope.as_str()).map_err(|error| error.code);
         assert_eq!(decided, expected);
     }
 
@@ -98,7 +91,7 @@ mod tests {
         for (own, expected) in [(None, 1_060), (Some(5), 1_005)] {
             let document = ClientMetadataDocument { access_token_lifetime_seconds: own, ..Default::default() };
             let granted = decide(None, &client(&document), &DEFAULTS, NOW).unwrap();
-            assert_eq!((granted.issued_at, granted.expires_at, granted.terms.client_generation), (1_000, expected, 3));
+            assert_eq!((granted.issued_at, granted.expires_at, granted.terms.client.generation), (1_000, expected, 3));
         }
     }
 }

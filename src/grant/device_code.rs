@@ -13,7 +13,7 @@ use crate::token::person::{DeviceDecision, PendingDevice};
 ///
 /// `authorization_pending`, `slow_down`, `access_denied`, `expired_token` (RFC 8628 §3.5) or `invalid_grant`.
 pub fn check(device: &PendingDevice, client_id: &ClientId, has_waited: bool, now: UnixTime) -> Result<(), OAuthError> {
-    if device.terms.client_id != *client_id {
+    if device.terms.client.id != *client_id {
         return Err(invalid_grant("the device code was issued to another client"));
     }
     if now.as_seconds_u32() >= device.expires_at {
@@ -28,7 +28,7 @@ pub fn check(device: &PendingDevice, client_id: &ClientId, has_waited: bool, now
             Err(OAuthError::new(OAuthErrorCode::AuthorizationPending, "nobody has answered the device's request yet"))
         }
         DeviceDecision::Denied => Err(OAuthError::new(OAuthErrorCode::AccessDenied, "the request was denied")),
-        DeviceDecision::Approved if device.in_force.holds(&device.terms) => Ok(()),
+        DeviceDecision::Approved if device.terms.are_in_force() => Ok(()),
         DeviceDecision::Approved => Err(invalid_grant("what the device code stands for was revoked")),
     }
 }
@@ -38,14 +38,12 @@ mod tests {
     use super::*;
     use crate::token::digest::TokenDigest;
     use crate::token::grant::tests::terms;
-    use crate::token::person::InForce;
 
     #[track_caller]
     fn check(decision: DeviceDecision, client_id: &str, has_waited: bool, now: u64, expected: Option<&str>) {
         let device = PendingDevice {
             digest: TokenDigest::from_bytes([1; 16]),
             terms: terms("read"),
-            in_force: InForce::default(),
             requested_at: 1_000,
             requested_from: None,
             expires_at: 1_600,

@@ -16,13 +16,14 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
-use crate::token::grant::GrantTerms;
+use crate::oauth::scope::Scope;
+use crate::token::grant::{ClientTerms, GrantTerms};
 
 /// What is granted: the terms, and when the token is issued and expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
     /// What the token will be good for.
-    pub terms: Arc<GrantTerms>,
+    pub terms: GrantTerms,
     /// In seconds since the epoch.
     pub issued_at: u32,
     /// In seconds since the epoch, after `issued_at`.
@@ -56,6 +57,18 @@ pub fn allow(client: &Client, grant_type: GrantType) -> Result<(), OAuthError> {
     }
     let description = "this client is not registered for this grant_type";
     Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, description))
+}
+
+/// What a client gets of that scope when it acts for itself, or before a person has granted it.
+#[must_use]
+pub fn terms_of(client: &Client, scope: Scope) -> GrantTerms {
+    GrantTerms::from(ClientTerms {
+        id: client.id.clone(),
+        generation: client.generation,
+        in_force: Arc::clone(&client.in_force),
+        scope,
+        audience: client.metadata.audience.clone(),
+    })
 }
 
 /// How long an access token of a client lives, in seconds.

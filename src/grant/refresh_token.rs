@@ -47,7 +47,7 @@ pub struct RefreshRefused {
 /// [`RefreshRefused`] with `invalid_grant`.
 pub fn decide(grant: &PersonGrant, proof: &RefreshProof<'_>, now: UnixTime) -> Result<Refreshing, RefreshRefused> {
     let refused = |description| RefreshRefused { error: invalid_grant(description), is_reuse: false };
-    if grant.terms.client_id != *proof.client_id {
+    if grant.terms.client.id != *proof.client_id {
         return Err(refused("the refresh token was issued to another client"));
     }
     let Some(refresh) = grant.refresh.filter(|_| grant.is_in_force()) else {
@@ -98,16 +98,12 @@ fn is_within_window(refresh: &RefreshState, proof: &RefreshProof<'_>, now: UnixT
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::client::registry::Generation;
     use crate::oauth::subject::Subject;
     use crate::token::digest::TokenDigest;
-    use crate::token::grant::GrantTerms;
     use crate::token::grant::tests::terms;
     use crate::token::grant_id::GrantId;
-    use crate::token::person::{InForce, PersonTerms, Standing};
+    use crate::token::person::{PersonTerms, Standing};
 
     const GRANT: GrantId = GrantId::from_bytes([1; 16]);
 
@@ -122,12 +118,10 @@ mod tests {
             subject: Subject::parse("ada").unwrap(),
             subject_generation: 0,
             auth_time: 0,
+            standing: Standing::default(),
         };
-        let terms = GrantTerms { person: Some(Arc::new(person)), ..GrantTerms::clone(&terms("read write")) };
-        let standing = Arc::new(Standing::new(Arc::new(Generation::default()), 0));
         PersonGrant {
-            terms: Arc::new(terms),
-            in_force: InForce { client: Arc::default(), standing: Some(standing) },
+            terms: terms("read write").granted_by(person),
             created_at: 900,
             redeemed: digest(99),
             refresh: Some(RefreshState {

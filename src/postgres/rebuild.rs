@@ -21,9 +21,9 @@ use crate::postgres::people::write_people;
 use crate::postgres::session::{connect, read_mark};
 use crate::token::access_token::Partition;
 use crate::token::digest::TokenDigest;
-use crate::token::grant::GrantTerms;
+use crate::token::grant::{ClientTerms, GrantTerms};
 use crate::token::grant_id::GrantId;
-use crate::token::person::{InForce, PersonGrant, PersonTerms, RefreshState};
+use crate::token::person::{PersonGrant, PersonTerms, RefreshState, Standing};
 use crate::token::person_event::{KIND_GRANT_STORED, SCHEMA as PERSON_SCHEMA, encode_grant};
 use crate::token::section::{SECTION_SCHEMA, SECTION_TOKENS, TokenSection, TokenSections};
 use crate::token::state::NewToken;
@@ -128,7 +128,7 @@ enum Known {
     InForce {
         /// No other terms have it.
         number: u64,
-        terms: Arc<GrantTerms>,
+        terms: GrantTerms,
     },
     /// Its tokens are dead, and left out like itself.
     Ended,
@@ -166,7 +166,7 @@ async fn write_grants(
             known.by_id.insert(id, Known::Ended);
             continue;
         }
-        let terms = Arc::new(row.terms(GrantId::from_bytes(id))?);
+        let terms = row.terms(GrantId::from_bytes(id))?;
         if let Some(grant) = row.person_grant(&terms)? {
             let id = GrantId::from_bytes(id);
             let payload = encode_grant(id, &grant, None).map_err(|error| GrantColumns::unreadable(&error))?;
@@ -191,28 +191,29 @@ impl GrantColumns<'_> {
     fn terms(&self, grant_id: GrantId) -> Result<GrantTerms, PostgresError> {
         let audience: Vec<String> = self.0.try_get("audience")?;
         let person = self.number::<u64>("subject_generation")?.map(|subject_generation| {
-            Ok::<_, PostgresError>(Arc::new(PersonTerms {
+            Ok::<_, PostgresError>(PersonTerms {
                 grant_id,
                 subject: Self::parsed(Subject::parse(self.0.try_get("subject")?))?,
                 subject_generation,
                 auth_time: self.required("auth_time", Self::number)?,
-            }))
+                standing: Standing::default(),
+            })
         });
-        Ok(GrantTerms {
-            client_id: Self::parsed(ClientId::parse(self.0.try_get("client_id")?))?,
-            client_generation: self.required("client_generation", Self::number)?,
+        let client = ClientTerms {
+            id: Self::parsed(ClientId::parse(self.0.try_get("client_id")?))?,
+            generation: self.required("client_generation", Self::number)?,
+            in_force: Arc::default(),
             scope: Self::parsed(Scope::parse(self.0.try_get("scope")?))?,
             audience: Self::parsed(Audience::parse(audience.iter().map(String::as_str)))?,
-            person: person.transpose()?,
-        })
+        };
+        Ok(GrantTerms { client: Arc::new(client), person: person.transpose()?.map(Arc::new) })
     }
 
     /// `None` where a client acts for itself, and where the record of the grant had not come: its tokens are there all the same.
-    fn person_grant(&self, terms: &Arc<GrantTerms>) -> Result<Option<PersonGrant>, PostgresError> {
+    fn person_grant(&self, terms: &GrantTerms) -> Result<Option<PersonGrant>, PostgresError> {
         let Some(redeemed) = self.digest("code")? else { return Ok(None) };
         Ok(Some(PersonGrant {
-            terms: Arc::clone(terms),
-            in_force: InForce::default(),
+            terms: terms.clone(),
             created_at: self.required("created_at", Self::number)?,
             redeemed,
             refresh: self.refresh()?,
@@ -285,11 +286,10 @@ async fn write_tokens(
         let known = grants.by_id.get(&grant_id).ok_or_else(|| unreadable("its grant is not there"))?;
         let Known::InForce { number, terms } = known else { continue };
         let section = match row.try_get::<Option<&str>, _>(6)? {
-            Some(scope) if scope != terms.scope.as_str() => {
+            Some(scope) if scope != terms.client.scope.as_str() => {
                 narrower -= 1;
                 let scope = Scope::parse(scope).map_err(|error| unreadable(&error.to_string()))?;
-                let terms = Arc::new(GrantTerms { scope, ..GrantTerms::clone(terms) });
-                sections.push(&token, row.try_get(5)?, narrower, &terms)
+                sections.push(&token, row.try_get(5)?, narrower, &terms.with_scope(scope))
             }
             _ => sections.push(&token, row.try_get(5)?, *number, terms),
         };

@@ -17,7 +17,6 @@ use crate::shard::recovery::Rebuild;
 use crate::shard::{ShardError, ShardView};
 use crate::token::access_token::{Partition, TokenReference};
 use crate::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
-use crate::token::person::InForce;
 use crate::token::state::{NewToken, ShardState};
 
 /// Owns the tokens of one shard. Applies a change to its own state at once, appends the record with the waiting reply, and
@@ -89,8 +88,7 @@ impl Shard {
         };
         let TokenReference { digest, routing_id } = token.reference;
         let new = NewToken { digest, partition, issued_at: token.issued_at, expires_at: token.expires_at };
-        let in_force = InForce { client: Arc::clone(&token.in_force), standing: None };
-        state.issue(&new, &token.terms, &in_force);
+        state.issue(&new, &token.terms);
         let entry = Entry { kind: KIND_ISSUED, schema: SCHEMA_ISSUED, routing_id: routing_id.0, payload };
         let now = self.clock.monotonic();
         let durable = self.lane.durable().value();
@@ -112,7 +110,7 @@ impl Shard {
         let known = self.state.as_ref().and_then(|state| state.find(digest));
         let expires_at = known.as_ref().map_or(0, |known| known.expires_at);
         let is_live = known.as_ref().is_some_and(|known| !known.is_revoked && token.now.as_seconds_u32() < expires_at);
-        let is_owner = known.is_none_or(|known| known.terms.client_id == token.caller);
+        let is_owner = known.is_none_or(|known| known.terms.client.id == token.caller);
         let (state, payload) = match self.ready(Pressure::Full, || encode_revoked(digest, expires_at)) {
             Ok(ready) => ready,
             Err(error) => return Err(Refusal::at_once(error, reply)),
@@ -292,7 +290,7 @@ fn answering(reply: Reply, answer: Result<(), ShardError>) -> journal::Reply {
 }
 
 fn encode_issued_token(token: &IssueToken) -> Result<AlignedVec, rkyv::rancor::Error> {
-    encode_issued(token.reference.digest, token.issued_at, token.expires_at, &token.terms)
+    encode_issued(token.reference.digest, token.issued_at, token.expires_at, &token.terms.client)
 }
 
 /// Whether a token may be answered before it is durable: only while nothing older than the window waits for its commit.

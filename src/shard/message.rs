@@ -1,12 +1,9 @@
 //! What a shard can be told.
 
-use std::sync::Arc;
-
 use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::client::id::ClientId;
-use crate::client::registry::Generation;
 use crate::clock::UnixTime;
 use crate::shard::ShardError;
 use crate::telemetry::message::MessageKind;
@@ -27,9 +24,7 @@ pub struct IssueToken {
     /// When it expires, in seconds since the epoch.
     pub expires_at: u32,
     /// What is granted, and to whom.
-    pub terms: Arc<GrantTerms>,
-    /// The generation of the client that is in force.
-    pub in_force: Arc<Generation>,
+    pub terms: GrantTerms,
 }
 
 /// A token that its client gives up.

@@ -4,6 +4,8 @@
 //! belongs to the shard that a keyed hash of its routing id names.
 
 pub mod actor;
+#[cfg(feature = "bench")]
+pub(crate) mod benching;
 pub mod message;
 pub mod people;
 pub mod recovery;
@@ -310,7 +312,7 @@ impl Shards {
         // Garbage never reaches the actor. What a reader sees as gone is durably so.
         let is_own = match self.read().find_active(reference, now)? {
             None => return Ok(()),
-            Some(token) => token.grant.terms().client_id == *caller,
+            Some(token) => token.grant.terms().client.id == *caller,
         };
         if !is_own {
             return Err(ShardError::NotOwner);

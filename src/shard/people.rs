@@ -31,8 +31,7 @@ use crate::token::digest::TokenDigest;
 use crate::token::grant::GrantTerms;
 use crate::token::grant_id::GrantId;
 use crate::token::person::{
-    DeviceDecision, Gone, InForce, Pending, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState,
-    Standing,
+    DeviceDecision, Gone, Pending, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState, Standing,
 };
 use crate::token::person_event::{
     AccessIssued, KIND_CODE_STORED, KIND_DEVICE_STORED, KIND_GRANT_ENDED, KIND_GRANT_STORED, SCHEMA, encode_code,
@@ -153,9 +152,7 @@ pub struct NewCode {
     /// What it is known by.
     pub code: CodeReference,
     /// What it will grant, and by whom: the person's grant is that of the code.
-    pub terms: Arc<GrantTerms>,
-    /// Whether that is still in force.
-    pub in_force: InForce,
+    pub terms: GrantTerms,
     /// The redirect URI of the request, if it named one.
     pub redirect_uri: Option<String>,
     /// SHA-256 of the verifier that will be presented.
@@ -172,9 +169,7 @@ pub struct NewDevice {
     /// What its device code is known by; its grant's routing id is that of the user code.
     pub code: CodeReference,
     /// What the client asks for, without a person yet.
-    pub terms: Arc<GrantTerms>,
-    /// Whether that is still in force.
-    pub in_force: InForce,
+    pub terms: GrantTerms,
     /// From where it asks, as far as that is known.
     pub requested_from: Option<IpAddr>,
     /// When, in seconds since the epoch.
@@ -187,7 +182,7 @@ pub struct NewDevice {
 #[derive(Clone, Debug)]
 pub struct DeviceRequest {
     /// What the client asks for.
-    pub terms: Arc<GrantTerms>,
+    pub terms: GrantTerms,
     /// When the device asked, in seconds since the epoch.
     pub requested_at: u32,
     /// From where, as far as that is known.
@@ -220,7 +215,7 @@ pub struct GrantSummary {
     /// Which grant.
     pub id: GrantId,
     /// What was granted, and by whom.
-    pub terms: Arc<GrantTerms>,
+    pub terms: GrantTerms,
     /// When it was made, in seconds since the epoch.
     pub created_at: u32,
     /// When it was last refreshed; `None` where it has no refresh token.
@@ -237,6 +232,8 @@ impl SubjectGrants {
     fn add(&self, subject: &Subject, id: GrantId) {
         let mut ids = self.0.entry(subject.clone()).or_default();
         if !ids.contains(&id) {
+            // Most have one, so there is room for no more than there are.
+            ids.reserve_exact(1);
             ids.push(id);
         }
     }
@@ -361,7 +358,7 @@ impl Indexed {
 fn count_devices(state: &ShardState) -> HashMap<ClientId, u32> {
     let mut counts = HashMap::new();
     for device in state.devices() {
-        *counts.entry(device.terms.client_id.clone()).or_default() += 1;
+        *counts.entry(device.terms.client.id.clone()).or_default() += 1;
     }
     counts
 }
@@ -427,7 +424,7 @@ impl Handler<AboutPerson> for Shard {
 }
 
 impl Shard {
-    fn answer_about_person(&mut self, request: PersonRequest, partition: Partition) -> bool {
+    pub(super) fn answer_about_person(&mut self, request: PersonRequest, partition: Partition) -> bool {
         match request {
             PersonRequest::StoreCode(code, reply) => {
                 self.decide(reply, Some(Pressure::NoLongLived), |shard, state| shard.store_code(state, &code))
@@ -436,7 +433,7 @@ impl Shard {
                 let store = |shard: &mut Self, state: &mut ShardState| shard.store_device(state, &device);
                 let is_stored = self.decide(reply, Some(Pressure::NoLongLived), store);
                 if is_stored {
-                    self.indexed().has_device(&device.terms.client_id);
+                    self.indexed().has_device(&device.terms.client.id);
                 }
                 is_stored
             }
@@ -515,15 +512,14 @@ impl Shard {
     }
 
     fn store_code(&self, state: &mut ShardState, new: &NewCode) -> Decided<bool> {
-        let NewCode { code, terms, in_force, redirect_uri, code_challenge, nonce, expires_at } = new;
+        let NewCode { code, terms, redirect_uri, code_challenge, nonce, expires_at } = new;
         if state.person_grant(code.grant_id).is_some() {
             // It was redeemed. Whatever became of the grant, there is no second one from this code.
             return Decided::answered(Ok(false));
         }
         let pending = PendingCode {
             digest: code.digest,
-            terms: Arc::clone(terms),
-            in_force: in_force.clone(),
+            terms: terms.clone(),
             redirect_uri: redirect_uri.as_deref().map(Box::from),
             code_challenge: *code_challenge,
             nonce: nonce.as_deref().map(Box::from),
@@ -542,8 +538,7 @@ impl Shard {
         }
         let device = PendingDevice {
             digest: new.code.digest,
-            terms: Arc::clone(&new.terms),
-            in_force: new.in_force.clone(),
+            terms: new.terms.clone(),
             requested_at: new.requested_at,
             requested_from: new.requested_from,
             expires_at: new.expires_at,
@@ -579,28 +574,25 @@ impl Shard {
             {
                 let (redirect_uri, code_challenge) = (redirect_uri.as_deref(), code_challenge.as_ref());
                 let proof = CodeProof { client_id: &request.client_id, redirect_uri, code_challenge };
-                authorization_code::check(code, &proof, request.now)
-                    .map(|()| (Arc::clone(&code.terms), code.in_force.clone()))
+                authorization_code::check(code, &proof, request.now).map(|()| code.terms.clone())
             }
             (Proof::Device, Some(Pending::Device(device))) if device.digest == digest => {
-                let is_own = device.terms.client_id == request.client_id;
+                let is_own = device.terms.client.id == request.client_id;
                 let has_waited = !is_own || state.note_poll(id, request.now);
                 // Looked up again, for the poll has changed the state.
                 let Some(Pending::Device(device)) = state.pending(id) else { return self.redeem_again(state, request) };
-                device_code::check(device, &request.client_id, has_waited, request.now)
-                    .map(|()| (Arc::clone(&device.terms), device.in_force.clone()))
+                device_code::check(device, &request.client_id, has_waited, request.now).map(|()| device.terms.clone())
             }
             _ => return self.redeem_again(state, request),
         };
-        let (terms, in_force) = match checked {
-            Ok(made) => made,
+        let terms = match checked {
+            Ok(terms) => terms,
             Err(error) => return Decided::answered(Err(error.into())),
         };
         let now = request.now.as_seconds_u32();
         let access = issued(&request.access, None, now);
         let grant = PersonGrant {
             terms,
-            in_force,
             created_at: now,
             redeemed: digest,
             refresh: request.refresh.map(|refresh| RefreshState {
@@ -648,7 +640,8 @@ impl Shard {
             serving_since: self.serving_since(),
         };
         match refresh_token::decide(grant, &proof, request.now) {
-            Ok(Refreshing::Current) => match refresh_token::narrowed(request.scope.as_ref(), &grant.terms.scope) {
+            Ok(Refreshing::Current) => match refresh_token::narrowed(request.scope.as_ref(), &grant.terms.client.scope)
+            {
                 Ok(scope) => {
                     let access = issued(&request.access, scope, request.now.as_seconds_u32());
                     let refreshed = refreshed(grant, request, &access);
@@ -671,7 +664,7 @@ impl Shard {
 
     fn end(&self, state: &mut ShardState, id: GrantId, caller: Option<&ClientId>) -> Decided<bool> {
         let Some(grant) = state.person_grant(id) else { return Decided::answered(Ok(false)) };
-        if caller.is_some_and(|caller| grant.terms.client_id != *caller) {
+        if caller.is_some_and(|caller| grant.terms.client.id != *caller) {
             return Decided::answered(Err(ShardError::NotOwner.into()));
         }
         self.end_with(state, id, Ok(true))
@@ -727,7 +720,7 @@ fn store_grant(
     partition: Partition,
 ) -> Decided<GrantedToken> {
     let Ok(payload) = encode_grant(id, &grant, Some(access)) else { return Decided::busy() };
-    let scope = access.scope.as_ref().unwrap_or(&grant.terms.scope).clone();
+    let scope = access.scope.as_ref().unwrap_or(&grant.terms.client.scope).clone();
     state.store_grant(id, grant, Some(access), partition);
     let token = GrantedToken { issued_at: access.issued_at, expires_at: access.expires_at, scope };
     Decided::changed(entry(KIND_GRANT_STORED, id, payload), token)
@@ -739,7 +732,7 @@ fn answered_before(state: &ShardState, access: &MintedAccess, now: UnixTime) -> 
     state.find(access.digest).filter(lives).map_or(
         Refreshed::Outlived,
         |KnownToken { issued_at, expires_at, terms, .. }| {
-            Refreshed::Granted(GrantedToken { issued_at, expires_at, scope: terms.scope.clone() })
+            Refreshed::Granted(GrantedToken { issued_at, expires_at, scope: terms.client.scope.clone() })
         },
     )
 }
@@ -752,7 +745,7 @@ fn issue_again(
     request: &RefreshGrant,
     partition: Partition,
 ) -> Decided<GrantedToken> {
-    let scope = match refresh_token::narrowed(request.scope.as_ref(), &grant.terms.scope) {
+    let scope = match refresh_token::narrowed(request.scope.as_ref(), &grant.terms.client.scope) {
         Ok(scope) => scope,
         Err(error) => return Decided::answered(Err(error.into())),
     };
@@ -782,11 +775,10 @@ fn decided_device(id: GrantId, device: &PendingDevice, answer: DeviceAnswer) -> 
     match answer {
         DeviceAnswer::Deny => PendingDevice { decision: DeviceDecision::Denied, ..device.clone() },
         DeviceAnswer::Approve { subject, subject_generation, subject_in_force, auth_time } => {
-            let person = PersonTerms { grant_id: id, subject, subject_generation, auth_time };
-            let terms = GrantTerms { person: Some(Arc::new(person)), ..GrantTerms::clone(&device.terms) };
-            let standing = Arc::new(Standing::new(subject_in_force, subject_generation));
-            let in_force = InForce { standing: Some(standing), ..device.in_force.clone() };
-            PendingDevice { decision: DeviceDecision::Approved, terms: Arc::new(terms), in_force, ..device.clone() }
+            let standing = Standing::new(subject_in_force);
+            let person = PersonTerms { grant_id: id, subject, subject_generation, auth_time, standing };
+            let terms = device.terms.granted_by(person);
+            PendingDevice { decision: DeviceDecision::Approved, terms, ..device.clone() }
         }
     }
 }
@@ -795,7 +787,7 @@ fn find_device(state: &ShardState, routing_id: RoutingId, now: UnixTime) -> Opti
     let (_, device) = state.device(routing_id)?;
     let is_awaited = device.decision == DeviceDecision::Awaited && now.as_seconds_u32() < device.expires_at;
     is_awaited.then(|| DeviceRequest {
-        terms: Arc::clone(&device.terms),
+        terms: device.terms.clone(),
         requested_at: device.requested_at,
         requested_from: device.requested_from,
         expires_at: device.expires_at,
@@ -807,7 +799,7 @@ fn describe(state: &ShardState, id: GrantId, now: UnixTime) -> Option<GrantSumma
     let is_live = grant.is_in_force() && now.as_seconds_u32() < grant.live_until();
     is_live.then(|| GrantSummary {
         id,
-        terms: Arc::clone(&grant.terms),
+        terms: grant.terms.clone(),
         created_at: grant.created_at,
         refreshed_at: grant.refresh.map(|refresh| refresh.refreshed_at),
         live_until: grant.live_until(),

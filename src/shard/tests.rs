@@ -13,7 +13,7 @@ use crate::journal::sim::START;
 use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
 use crate::token::digest::TokenDigest;
-use crate::token::grant::GrantTerms;
+use crate::token::grant::{ClientTerms, GrantTerms};
 use crate::token::state::Registries;
 
 #[test]
@@ -40,16 +40,16 @@ fn reference(number: u64) -> TokenReference {
 
 /// A token of the client `app` that lives for an hour.
 fn token(number: u64) -> IssueToken {
-    let terms = GrantTerms {
-        client_id: client("app"),
-        client_generation: 0,
+    let terms = ClientTerms {
+        id: client("app"),
+        generation: 0,
+        in_force: Arc::default(),
         scope: Scope::parse("read").unwrap(),
         audience: Audience::empty(),
-        person: None,
     };
     let issued_at = START.as_seconds_u32();
     let (reference, expires_at) = (reference(number), issued_at + 3600);
-    IssueToken { reference, issued_at, expires_at, terms: Arc::new(terms), in_force: Arc::default() }
+    IssueToken { reference, issued_at, expires_at, terms: terms.into() }
 }
 
 fn clock_on(time: &ManualTime) -> Arc<Clock> {

@@ -1,5 +1,6 @@
 //! What the journal holds of a token. Events carry the whole state, so that replaying one twice changes nothing.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rkyv::rancor;
@@ -8,10 +9,11 @@ use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::client::id::ClientId;
+use crate::client::registry::Generation;
 use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
 use crate::token::digest::TokenDigest;
-use crate::token::grant::GrantTerms;
+use crate::token::grant::ClientTerms;
 use crate::token::person_event::{
     KIND_CODE_STORED, KIND_DEVICE_STORED, KIND_GRANT_ENDED, KIND_GRANT_STORED, PersonEvent, PersonView,
 };
@@ -90,13 +92,13 @@ pub enum TokenEvent<'a> {
 /// The terms of a grant as a record holds them.
 #[derive(Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct TermsView<'a> {
-    /// See [`GrantTerms::client_id`].
+    /// See [`ClientTerms::id`].
     pub client_id: &'a str,
-    /// See [`GrantTerms::client_generation`].
+    /// See [`ClientTerms::generation`].
     pub client_generation: u64,
-    /// See [`GrantTerms::scope`].
+    /// See [`ClientTerms::scope`].
     pub scope: &'a str,
-    /// See [`GrantTerms::audience`].
+    /// See [`ClientTerms::audience`].
     pub audience: Vec<&'a str>,
     /// See [`GrantTerms::person`].
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -104,25 +106,38 @@ pub struct TermsView<'a> {
 }
 
 impl TermsView<'_> {
-    /// Whether these are those terms, of a client that acts for itself.
-    pub(super) fn describes(&self, terms: &GrantTerms) -> bool {
-        self.client_id == terms.client_id.as_str()
-            && self.client_generation == terms.client_generation
-            && self.scope == terms.scope.as_str()
-            && self.audience.iter().copied().eq(terms.audience.members())
-            && self.person.is_none()
-            && terms.person.is_none()
+    /// What of it says what the client may do.
+    pub(super) fn client(&self) -> impl Hash {
+        (self.client_id, self.client_generation, self.scope, &self.audience)
     }
 
-    /// The terms of which this is the record.
-    pub(super) fn parse(&self) -> Result<GrantTerms, InvalidRecord> {
-        Ok(GrantTerms {
-            client_id: ClientId::parse(self.client_id).map_err(|_| InvalidRecord("client_id"))?,
-            client_generation: self.client_generation,
+    /// Whether these are the client's part of those terms.
+    pub(super) fn describes(&self, terms: &ClientTerms) -> bool {
+        self.client_id == terms.id.as_str()
+            && self.client_generation == terms.generation
+            && self.scope == terms.scope.as_str()
+            && self.audience.iter().copied().eq(terms.audience.members())
+    }
+
+    /// The client's part of the terms of which this is the record. `in_force` has the generation of a client.
+    pub(super) fn parse_client(
+        &self,
+        in_force: impl FnOnce(&ClientId) -> Arc<Generation>,
+    ) -> Result<ClientTerms, InvalidRecord> {
+        let id = ClientId::parse(self.client_id).map_err(|_| InvalidRecord("client_id"))?;
+        Ok(ClientTerms {
+            generation: self.client_generation,
+            in_force: in_force(&id),
             scope: Scope::parse(self.scope).map_err(|_| InvalidRecord("scope"))?,
             audience: Audience::parse(self.audience.iter().copied()).map_err(|_| InvalidRecord("audience"))?,
-            person: self.person.as_ref().map(PersonView::parse).transpose()?.map(Arc::new),
+            id,
         })
+    }
+
+    /// Whether a replay would take it.
+    pub(super) fn check(&self) -> Result<(), InvalidRecord> {
+        self.parse_client(|_| Arc::default())?;
+        self.person.as_ref().map(|person| person.parse(|_| Arc::default())).transpose().map(drop)
     }
 }
 
@@ -155,16 +170,17 @@ pub fn encode_issued(
     digest: TokenDigest,
     issued_at: u32,
     expires_at: u32,
-    terms: &GrantTerms,
+    terms: &ClientTerms,
 ) -> Result<AlignedVec, rancor::Error> {
+    let ClientTerms { id, generation, scope, audience, .. } = terms;
     rkyv::to_bytes(&TokenIssued {
         digest: *digest.as_bytes(),
         issued_at,
         expires_at,
-        client_generation: terms.client_generation,
-        client_id: terms.client_id.as_str(),
-        scope: terms.scope.as_str(),
-        audience: terms.audience.members().map(str::to_owned).collect(),
+        client_generation: *generation,
+        client_id: id.as_str(),
+        scope: scope.as_str(),
+        audience: audience.members().map(str::to_owned).collect(),
     })
 }
 
@@ -236,7 +252,7 @@ impl<'a> TokenEvent<'a> {
 pub(super) fn read(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<TokenEvent<'_>>, UnreadableRecord> {
     let event = TokenEvent::decode(kind, schema, payload)?;
     let checked = match &event {
-        Some(TokenEvent::Issued { terms, .. }) => terms.parse().map(drop),
+        Some(TokenEvent::Issued { terms, .. }) => terms.check(),
         Some(TokenEvent::Person(event)) => event.check(),
         Some(TokenEvent::Revoked { .. }) | None => Ok(()),
     };
@@ -257,13 +273,13 @@ pub fn check(kind: u16, schema: u16, payload: &[u8]) -> Result<bool, UnreadableR
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::grant::tests::terms;
+    use crate::token::grant::tests::client_terms;
 
     const DIGEST: TokenDigest = TokenDigest::from_bytes(*b"0123456789abcdef");
 
     #[test]
     fn an_event_survives_the_round_trip() {
-        let payload = encode_issued(DIGEST, 5, 6, &terms("read write")).unwrap();
+        let payload = encode_issued(DIGEST, 5, 6, &client_terms("read write")).unwrap();
         let terms = TermsView {
             client_id: "app",
             client_generation: 0,

@@ -1,43 +1,60 @@
-//! Which tokens expire when, without a scan.
+//! What expires when, without a scan.
 
 use std::collections::BTreeMap;
 
-/// Tokens by the time at which they expire, in buckets of [`BUCKET_SECONDS`]. A token costs 4 bytes: the bits of its digest
-/// that say where it lives.
-#[derive(Default)]
-pub(super) struct ExpiryBuckets {
-    buckets: BTreeMap<u32, Bucket>,
+/// Things by the time at which they expire, in buckets of [`BUCKET_SECONDS`]. A thing takes little more than it is long: of a token
+/// these are 4 bytes, the bits of its digest that say where it lives.
+pub(super) struct ExpiryBuckets<T> {
+    buckets: BTreeMap<u32, Bucket<T>>,
 }
 
-/// How long a token may stay in memory after it has expired, in seconds. It is inactive from its very second on.
+/// How long a thing may stay in memory after it has expired, in seconds. It is inactive from its very second on.
 const BUCKET_SECONDS: u32 = 16;
-/// Homes in one allocation, and in one step of expiry. A bucket is a list of full ones, so that it never has to be copied to grow.
-const RUN_HOMES: usize = 128;
+/// Things in one allocation, and in one step of expiry. A bucket is a list of full ones, so that it never has to be copied to
+/// grow.
+const RUN: usize = 128;
 
-#[derive(Default)]
-struct Bucket {
-    full: Vec<Box<[u32]>>,
-    open: Vec<u32>,
+struct Bucket<T> {
+    full: Vec<Box<[T]>>,
+    open: Vec<T>,
 }
 
-impl ExpiryBuckets {
-    /// Notes a token that expires at `expires_at`.
-    pub(super) fn push(&mut self, expires_at: u32, home: u32) {
+impl<T> ExpiryBuckets<T> {
+    /// Notes what expires at `expires_at`.
+    pub(super) fn push(&mut self, expires_at: u32, thing: T) {
         let bucket = self.buckets.entry(expires_at / BUCKET_SECONDS).or_default();
-        bucket.open.push(home);
-        if bucket.open.len() == RUN_HOMES {
+        bucket.open.push(thing);
+        if bucket.open.len() == RUN {
             bucket.full.push(std::mem::take(&mut bucket.open).into_boxed_slice());
         }
     }
 
-    /// Takes one run of homes (at most [`RUN_HOMES`]) out of the oldest bucket that is wholly past, if there is one.
-    pub(super) fn pop_due(&mut self, now: u32) -> Option<Box<[u32]>> {
+    /// Takes one run (at most [`RUN`]) out of the oldest bucket that is wholly past, if there is one.
+    pub(super) fn pop_due(&mut self, now: u32) -> Option<Box<[T]>> {
         let mut oldest = self.buckets.first_entry()?;
         if *oldest.key() >= now / BUCKET_SECONDS {
             return None;
         }
         let run = oldest.get_mut().full.pop();
         Some(run.unwrap_or_else(|| oldest.remove().open.into_boxed_slice()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let full = |bucket: &Bucket<T>| bucket.full.iter().map(|run| run.len()).sum::<usize>();
+        self.buckets.values().map(|bucket| full(bucket) + bucket.open.len()).sum()
+    }
+}
+
+impl<T> Default for ExpiryBuckets<T> {
+    fn default() -> Self {
+        Self { buckets: BTreeMap::new() }
+    }
+}
+
+impl<T> Default for Bucket<T> {
+    fn default() -> Self {
+        Self { full: Vec::new(), open: Vec::new() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,31 +10,86 @@ use sdd::{AtomicOwned, Guard, Owned, Tag};
 use serde::Serialize;
 
 use crate::client::id::ClientId;
+use crate::client::registry::Generation;
 use crate::oauth::audience::Audience;
 use crate::oauth::scope::Scope;
-use crate::token::person::{InForce, PersonTerms};
+use crate::token::person::PersonTerms;
 use crate::token::slot::GRANT_ID_MAX;
 
-/// What was granted, and to whom. Tokens of equal terms share one [`Grant`].
+/// What was granted, to whom and by whom. Tokens of equal terms share one [`Grant`]. Clones share both parts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GrantTerms {
-    /// The client that it was granted to.
-    pub client_id: ClientId,
-    /// The client's generation at that time.
-    pub client_generation: u64,
-    /// What it allows.
-    pub scope: Scope,
-    /// Whom its tokens are meant for.
-    pub audience: Audience,
+    /// What the client may do. Many people grant a client the same.
+    pub client: Arc<ClientTerms>,
     /// The person who granted it; `None` where the client acts for itself.
     pub person: Option<Arc<PersonTerms>>,
 }
 
+/// What a client may do, whoever granted it.
+#[derive(Clone, Debug)]
+pub struct ClientTerms {
+    /// The client that it was granted to.
+    pub id: ClientId,
+    /// The client's generation at that time.
+    pub generation: u64,
+    /// The client's generation that is in force. Not a part of what was granted: equal terms may have it or not.
+    pub in_force: Arc<Generation>,
+    /// What it allows.
+    pub scope: Scope,
+    /// Whom its tokens are meant for.
+    pub audience: Audience,
+}
+
 impl GrantTerms {
+    /// The same, granted by a person.
+    #[must_use]
+    pub fn granted_by(&self, person: PersonTerms) -> Self {
+        Self { client: Arc::clone(&self.client), person: Some(Arc::new(person)) }
+    }
+
+    /// The same, of another scope.
+    #[must_use]
+    pub fn with_scope(&self, scope: Scope) -> Self {
+        let client = ClientTerms { scope, ..ClientTerms::clone(&self.client) };
+        Self { client: Arc::new(client), person: self.person.clone() }
+    }
+
     /// Whom its tokens speak of. A client that acts for itself is its own subject (RFC 9068 §2.2).
     #[must_use]
     pub fn subject(&self) -> &str {
-        self.person.as_ref().map_or(self.client_id.as_str(), |person| person.subject.as_str())
+        self.person.as_ref().map_or(self.client.id.as_str(), |person| person.subject.as_str())
+    }
+
+    /// Whether neither client nor person has ended it, durably or not yet.
+    #[must_use]
+    pub fn are_in_force(&self) -> bool {
+        self.client.in_force.value() == self.client.generation
+            && self.person.as_ref().is_none_or(|person| person.is_in_force() && person.ended() == 0)
+    }
+}
+
+impl From<ClientTerms> for GrantTerms {
+    fn from(client: ClientTerms) -> Self {
+        Self { client: Arc::new(client), person: None }
+    }
+}
+
+impl PartialEq for ClientTerms {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, generation, in_force: _, scope, audience } = self;
+        *id == other.id && *generation == other.generation && *scope == other.scope && *audience == other.audience
+    }
+}
+
+impl Eq for ClientTerms {}
+
+impl Hash for ClientTerms {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { id, generation, in_force: _, scope, audience } = self;
+        id.hash(state);
+        generation.hash(state);
+        scope.hash(state);
+        audience.hash(state);
     }
 }
 
@@ -42,9 +98,9 @@ pub struct Grant {
     id: u64,
     /// The same as in the terms, so that a look-up need not follow them.
     client_generation: u64,
-    in_force: InForce,
+    client_in_force: Arc<Generation>,
     introspection: Box<str>,
-    terms: Arc<GrantTerms>,
+    terms: GrantTerms,
 }
 
 impl Grant {
@@ -56,25 +112,21 @@ impl Grant {
 
     /// What was granted, and to whom.
     #[must_use]
-    pub fn terms(&self) -> &GrantTerms {
+    pub const fn terms(&self) -> &GrantTerms {
         &self.terms
-    }
-
-    pub(super) fn shared_terms(&self) -> Arc<GrantTerms> {
-        Arc::clone(&self.terms)
     }
 
     /// Whether client and subject are still of the generations that it was made under.
     #[must_use]
     pub fn is_in_force(&self) -> bool {
-        let is_standing = self.in_force.standing.as_ref().is_none_or(|standing| standing.is_in_force());
-        self.in_force.client.value() == self.client_generation && is_standing
+        let is_standing = self.terms.person.as_ref().is_none_or(|person| person.is_in_force());
+        self.client_in_force.value() == self.client_generation && is_standing
     }
 
     /// The shard's sequence of its end; 0 while it has none. Only a person's grant is ended by itself.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.in_force.standing.as_ref().map_or(0, |standing| standing.ended())
+        self.terms.person.as_ref().map_or(0, |person| person.ended())
     }
 
     /// Looks at what an introspection needs of it, without a use for it: whoever looks next finds it near.
@@ -82,7 +134,7 @@ impl Grant {
     pub fn touch(&self) -> u64 {
         let members = self.introspection.as_bytes();
         let seen = members.first().into_iter().chain(members.last()).fold(0, |seen, byte| seen ^ byte);
-        self.in_force.client.value() ^ u64::from(seen)
+        self.client_in_force.value() ^ u64::from(seen)
     }
 
     /// Its members of an introspection response (RFC 7662 §2.2), as JSON without the braces.
@@ -147,7 +199,7 @@ impl GrantDirectory {
 /// The grants of a shard, for its writer: which there are, and how many tokens hang on each.
 pub(super) struct GrantBook {
     directory: Arc<GrantDirectory>,
-    by_terms: HashMap<Arc<GrantTerms>, u64>,
+    by_terms: HashMap<GrantTerms, u64>,
     held: HashMap<u64, Held>,
     /// How many grants of each chunk are held.
     held_by_chunk: HashMap<usize, usize>,
@@ -156,7 +208,7 @@ pub(super) struct GrantBook {
 }
 
 struct Held {
-    terms: Arc<GrantTerms>,
+    terms: GrantTerms,
     tokens: u64,
 }
 
@@ -177,19 +229,14 @@ impl GrantBook {
     }
 
     pub(super) fn terms(&self, id: u64) -> Option<&GrantTerms> {
-        self.held.get(&id).map(|held| &*held.terms)
-    }
-
-    /// These terms, in the copy that tokens of them share if there are any.
-    pub(super) fn shared(&self, terms: &Arc<GrantTerms>) -> Arc<GrantTerms> {
-        Arc::clone(self.by_terms.get_key_value(terms).map_or(terms, |(shared, _)| shared))
+        self.held.get(&id).map(|held| &held.terms)
     }
 
     /// The grant of these terms, with one more token on it.
-    pub(super) fn hold(&mut self, terms: &Arc<GrantTerms>, in_force: &InForce) -> u64 {
+    pub(super) fn hold(&mut self, terms: &GrantTerms) -> u64 {
         let id = match self.by_terms.get(terms) {
             Some(id) => *id,
-            None => self.add(Arc::clone(terms), in_force.clone()),
+            None => self.add(terms.clone()),
         };
         if let Some(held) = self.held.get_mut(&id) {
             held.tokens += 1;
@@ -213,14 +260,14 @@ impl GrantBook {
         }
     }
 
-    fn add(&mut self, terms: Arc<GrantTerms>, in_force: InForce) -> u64 {
+    fn add(&mut self, terms: GrantTerms) -> u64 {
         let id = self.next_id;
         assert!(id <= GRANT_ID_MAX, "a shard has used up its grant ids");
         self.next_id += 1;
         let introspection = render(&terms, &self.issuer);
-        let client_generation = terms.client_generation;
-        self.publish(Grant { id, client_generation, in_force, introspection, terms: Arc::clone(&terms) });
-        self.by_terms.insert(Arc::clone(&terms), id);
+        let (client_generation, client_in_force) = (terms.client.generation, Arc::clone(&terms.client.in_force));
+        self.publish(Grant { id, client_generation, client_in_force, introspection, terms: terms.clone() });
+        self.by_terms.insert(terms.clone(), id);
         self.held.insert(id, Held { terms, tokens: 0 });
         id
     }
@@ -291,10 +338,10 @@ fn render(terms: &GrantTerms, issuer: &str) -> Box<str> {
         auth_time: Option<u32>,
     }
     let members = Members {
-        client_id: terms.client_id.as_str(),
+        client_id: terms.client.id.as_str(),
         sub: terms.subject(),
-        scope: terms.scope.as_str(),
-        aud: terms.audience.members().collect(),
+        scope: terms.client.scope.as_str(),
+        aud: terms.client.audience.members().collect(),
         iss: issuer,
         token_type: "Bearer",
         auth_time: terms.person.as_ref().map(|person| person.auth_time),
@@ -307,21 +354,25 @@ fn render(terms: &GrantTerms, issuer: &str) -> Box<str> {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn terms(scope: &str) -> Arc<GrantTerms> {
-        Arc::new(GrantTerms {
-            client_id: ClientId::parse("app").unwrap(),
-            client_generation: 0,
+    pub(crate) fn terms(scope: &str) -> GrantTerms {
+        GrantTerms::from(client_terms(scope))
+    }
+
+    pub(crate) fn client_terms(scope: &str) -> ClientTerms {
+        ClientTerms {
+            id: ClientId::parse("app").unwrap(),
+            generation: 0,
+            in_force: Arc::default(),
             scope: Scope::parse(scope).unwrap(),
             audience: Audience::parse(["https://api.example"]).unwrap(),
-            person: None,
-        })
+        }
     }
 
     /// A book whose grants 1 to `count` exist.
     pub(in crate::token) fn book_with_grants(count: u64) -> GrantBook {
         let mut book = GrantBook::new(Arc::from("https://as.example"));
         for number in 1..=count {
-            assert_eq!(book.hold(&terms(&number.to_string()), &InForce::default()), number);
+            assert_eq!(book.hold(&terms(&number.to_string())), number);
         }
         book
     }
@@ -329,20 +380,20 @@ pub(crate) mod tests {
     #[test]
     fn equal_terms_share_one_grant() {
         let mut book = book_with_grants(1);
-        assert_eq!(book.hold(&terms("1"), &InForce::default()), 1);
-        assert_eq!(book.hold(&terms("2"), &InForce::default()), 2);
+        assert_eq!(book.hold(&terms("1")), 1);
+        assert_eq!(book.hold(&terms("2")), 2);
     }
 
     #[test]
     fn a_grant_goes_with_its_last_token_and_its_id_does_not_come_back() {
         let mut book = book_with_grants(1);
         let directory = book.directory();
-        book.hold(&terms("1"), &InForce::default());
+        book.hold(&terms("1"));
         book.release(1);
         assert!(directory.find(1, &Guard::new()).is_some());
         book.release(1);
         assert!(directory.find(1, &Guard::new()).is_none());
-        assert_eq!(book.hold(&terms("1"), &InForce::default()), 2);
+        assert_eq!(book.hold(&terms("1")), 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod person;
 pub mod person_event;
 pub mod refresh_token;
 pub mod section;
+mod shared_terms;
 mod slot;
 pub mod state;
 pub mod summary;

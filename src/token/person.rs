@@ -9,7 +9,9 @@
 //! A grant that was ended stays here until the last of its tokens would have expired, so that whatever is still on its way finds
 //! it ended.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -21,11 +23,13 @@ use crate::clock::UnixTime;
 use crate::oauth::subject::Subject;
 use crate::token::access_token::RoutingId;
 use crate::token::digest::TokenDigest;
+use crate::token::expiry::ExpiryBuckets;
 use crate::token::grant::GrantTerms;
 use crate::token::grant_id::GrantId;
+use crate::token::shared_terms::SharedTerms;
 
-/// What terms say of the person who granted them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The person of a grant, and whether it still stands. Shared by the grant and everything that reads its tokens.
+#[derive(Debug)]
 pub struct PersonTerms {
     /// The grant: no two grants have equal terms.
     pub grant_id: GrantId,
@@ -35,57 +39,62 @@ pub struct PersonTerms {
     pub subject_generation: u64,
     /// When the person last proved who they are, in seconds since the epoch (`auth_time`, `OpenID` Connect Core §2).
     pub auth_time: u32,
+    /// What may end it. Not a part of what was granted: equal terms may differ in it.
+    pub standing: Standing,
 }
 
-/// Whether a person's grant still stands. Shared by the grant and everything that reads its tokens.
-#[derive(Debug)]
-pub struct Standing {
-    /// The shard's sequence of its end; 0 while it has none.
-    ended: AtomicU64,
-    subject: Arc<Generation>,
-    subject_generation: u64,
-}
-
-impl Standing {
-    /// Of a grant that was made under that generation of its subject.
-    #[must_use]
-    pub const fn new(subject: Arc<Generation>, subject_generation: u64) -> Self {
-        Self { ended: AtomicU64::new(0), subject, subject_generation }
-    }
-
-    /// The shard's sequence of its end; 0 while it has none.
+impl PersonTerms {
+    /// The shard's sequence of the grant's end; 0 while it has none.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.ended.load(Ordering::Acquire)
+        self.standing.ended.load(Ordering::Acquire)
     }
 
-    /// Whether all that its subject granted was not revoked meanwhile.
+    /// Whether all that the subject granted was not revoked meanwhile.
     #[must_use]
     pub fn is_in_force(&self) -> bool {
-        self.subject.value() == self.subject_generation
+        self.standing.subject.value() == self.subject_generation
     }
 
     pub(super) fn end(&self, sequence: u64) {
         // Only the first end counts.
-        let _ = self.ended.compare_exchange(0, sequence, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.standing.ended.compare_exchange(0, sequence, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
-/// What decides whether a grant is in force.
-#[derive(Clone, Debug, Default)]
-pub struct InForce {
-    /// The generation of its client.
-    pub client: Arc<Generation>,
-    /// Of a person's grant, whether that stands.
-    pub standing: Option<Arc<Standing>>,
+impl PartialEq for PersonTerms {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { grant_id, subject, subject_generation, auth_time, standing: _ } = self;
+        *grant_id == other.grant_id
+            && *subject == other.subject
+            && *subject_generation == other.subject_generation
+            && *auth_time == other.auth_time
+    }
 }
 
-impl InForce {
-    /// Whether neither client nor person has ended it, durably or not yet.
+impl Eq for PersonTerms {}
+
+impl Hash for PersonTerms {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // No two grants have one id.
+        self.grant_id.hash(state);
+    }
+}
+
+/// What may end a person's grant.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// The shard's sequence of its end; 0 while it has none.
+    ended: AtomicU64,
+    /// The subject's generation that is in force.
+    subject: Arc<Generation>,
+}
+
+impl Standing {
+    /// Of a grant of that subject that nobody has ended.
     #[must_use]
-    pub fn holds(&self, terms: &GrantTerms) -> bool {
-        let stands = |standing: &Arc<Standing>| standing.is_in_force() && standing.ended() == 0;
-        self.client.value() == terms.client_generation && self.standing.as_ref().is_none_or(stands)
+    pub const fn new(subject: Arc<Generation>) -> Self {
+        Self { ended: AtomicU64::new(0), subject }
     }
 }
 
@@ -95,9 +104,7 @@ pub struct PendingCode {
     /// What it is known by.
     pub digest: TokenDigest,
     /// What it will grant.
-    pub terms: Arc<GrantTerms>,
-    /// Whether that is still in force.
-    pub in_force: InForce,
+    pub terms: GrantTerms,
     /// The redirect URI of the request, if it named one: the token request must name it again (RFC 6749 §4.1.3).
     pub redirect_uri: Option<Box<str>>,
     /// SHA-256 of the verifier that will be presented (RFC 7636 §4.2).
@@ -114,9 +121,7 @@ pub struct PendingDevice {
     /// What its device code is known by.
     pub digest: TokenDigest,
     /// What the client asks for; without a person until one has approved.
-    pub terms: Arc<GrantTerms>,
-    /// Whether that is still in force.
-    pub in_force: InForce,
+    pub terms: GrantTerms,
     /// When the device asked, in seconds since the epoch.
     pub requested_at: u32,
     /// From where it asked, as far as that is known.
@@ -162,9 +167,7 @@ impl Pending {
 #[derive(Clone, Debug)]
 pub struct PersonGrant {
     /// What was granted, and by whom.
-    pub terms: Arc<GrantTerms>,
-    /// Whether it still is.
-    pub in_force: InForce,
+    pub terms: GrantTerms,
     /// When it was made, in seconds since the epoch.
     pub created_at: u32,
     /// The code that it was made of: whoever presents that again is told apart from garbage.
@@ -210,7 +213,7 @@ impl PersonGrant {
     /// Whether nobody has ended it, durably or not yet.
     #[must_use]
     pub fn is_in_force(&self) -> bool {
-        self.in_force.holds(&self.terms)
+        self.terms.are_in_force()
     }
 }
 
@@ -234,13 +237,16 @@ pub enum Gone {
 /// The people's grants of a shard, and what will become some.
 #[derive(Default)]
 pub(super) struct PersonGrants {
-    /// In the order of their ids, so that a walk may stop and go on while they change.
-    grants: BTreeMap<GrantId, PersonGrant>,
+    /// In the order of their ids, so that a walk may stop and go on while they change. Boxed, for a tree keeps
+    /// room for entries that it has not.
+    grants: BTreeMap<GrantId, Box<PersonGrant>>,
+    /// What clients may do by these grants.
+    shared: SharedTerms,
     pending: BTreeMap<GrantId, Pending>,
     /// Devices by where their user code leads.
     devices: HashMap<RoutingId, GrantId>,
-    /// When to look at a grant or at what is pending, in buckets: it may have been extended meanwhile.
-    due: BTreeMap<u32, Vec<GrantId>>,
+    /// When to look at a grant or at what is pending: it may have been extended meanwhile.
+    due: ExpiryBuckets<GrantId>,
     /// When devices last asked. Not journaled: after a restart they begin anew.
     polls: HashMap<GrantId, Poll>,
     gone: Vec<Gone>,
@@ -258,14 +264,9 @@ pub const POLL_INTERVAL_SECONDS: u32 = 5;
 /// By how much a device that does not wait has to wait longer, in seconds (RFC 8628 §3.5).
 const SLOW_DOWN_SECONDS: u32 = 5;
 
-/// How long a grant may stay in memory after it has expired, in seconds.
-const BUCKET_SECONDS: u32 = 16;
-/// Grants that one step of expiry looks at.
-const STEP_GRANTS: usize = 128;
-
 impl PersonGrants {
     pub(super) fn grant(&self, id: GrantId) -> Option<&PersonGrant> {
-        self.grants.get(&id)
+        self.grants.get(&id).map(|grant| &**grant)
     }
 
     pub(super) fn pending(&self, id: GrantId) -> Option<&Pending> {
@@ -306,10 +307,24 @@ impl PersonGrants {
     }
 
     /// The grant of that id from now on, in place of what was pending or granted under it.
-    pub(super) fn store_grant(&mut self, id: GrantId, grant: PersonGrant) {
+    pub(super) fn store_grant(&mut self, id: GrantId, mut grant: PersonGrant) -> &PersonGrant {
         self.note_new(id, grant.live_until());
         self.remove_pending(id);
-        self.grants.insert(id, grant);
+        match self.grants.entry(id) {
+            Entry::Vacant(place) => {
+                grant.terms.client = self.shared.hold(grant.terms.client);
+                place.insert(Box::new(grant))
+            }
+            Entry::Occupied(place) => {
+                let stored = place.into_mut();
+                if !Arc::ptr_eq(&stored.terms.client, &grant.terms.client) {
+                    grant.terms.client = self.shared.hold(grant.terms.client);
+                    self.shared.release(&stored.terms.client);
+                }
+                **stored = grant;
+                stored
+            }
+        }
     }
 
     /// Notes that a device asks. Answers whether it has waited long enough.
@@ -330,11 +345,9 @@ impl PersonGrants {
     /// Ends a grant. Answers whether it was there and had not been ended.
     pub(super) fn end(&mut self, id: GrantId, sequence: u64) -> bool {
         self.remove_pending(id);
-        let Some(standing) = self.grants.get(&id).and_then(|grant| grant.in_force.standing.as_ref()) else {
-            return false;
-        };
-        let is_first = standing.ended() == 0;
-        standing.end(sequence);
+        let Some(person) = self.grants.get(&id).and_then(|grant| grant.terms.person.as_ref()) else { return false };
+        let is_first = person.ended() == 0;
+        person.end(sequence);
         is_first
     }
 
@@ -356,21 +369,13 @@ impl PersonGrants {
 
     /// Every grant that is in force.
     pub(super) fn in_force(&self) -> impl Iterator<Item = (GrantId, &PersonGrant)> {
-        self.grants.iter().filter(|(_, grant)| grant.is_in_force()).map(|(id, grant)| (*id, grant))
+        self.grants.iter().filter(|(_, grant)| grant.is_in_force()).map(|(id, grant)| (*id, &**grant))
     }
 
     /// Lets go of some that have expired: one bounded step. Answers whether there may be a rest.
     pub(super) fn expire(&mut self, now: u32) -> bool {
-        let Some(mut oldest) = self.due.first_entry() else { return false };
-        if *oldest.key() >= now / BUCKET_SECONDS {
-            return false;
-        }
-        let ids = oldest.get_mut();
-        let step = ids.split_off(ids.len().saturating_sub(STEP_GRANTS));
-        if ids.is_empty() {
-            oldest.remove();
-        }
-        step.into_iter().for_each(|id| self.look_at(id, now));
+        let Some(due) = self.due.pop_due(now) else { return false };
+        due.into_iter().for_each(|id| self.look_at(id, now));
         true
     }
 
@@ -382,7 +387,7 @@ impl PersonGrants {
     fn look_at(&mut self, id: GrantId, now: u32) {
         if let Some(pending) = self.pending.get(&id) {
             match pending.expires_at() {
-                later if later > now => self.note_due(id, later),
+                later if later > now => self.due.push(later, id),
                 _ => self.remove_pending(id),
             }
         }
@@ -390,23 +395,19 @@ impl PersonGrants {
         let live_until = grant.live_until();
         if live_until > now {
             // It was refreshed since.
-            self.note_due(id, live_until);
-        } else if let Some(PersonGrant { terms, .. }) = self.grants.remove(&id)
-            && let Some(person) = &terms.person
-        {
-            self.gone.push(Gone::Grant { grant_id: id, subject: person.subject.clone() });
+            self.due.push(live_until, id);
+        } else if let Some(grant) = self.grants.remove(&id) {
+            self.shared.release(&grant.terms.client);
+            let gone = |person: &Arc<PersonTerms>| Gone::Grant { grant_id: id, subject: person.subject.clone() };
+            self.gone.extend(grant.terms.person.as_ref().map(gone));
         }
     }
 
     /// One note for each id: what is extended is noted anew when the note comes up, and not at every refresh.
     fn note_new(&mut self, id: GrantId, at: u32) {
         if !self.pending.contains_key(&id) && !self.grants.contains_key(&id) {
-            self.note_due(id, at);
+            self.due.push(at, id);
         }
-    }
-
-    fn note_due(&mut self, id: GrantId, at: u32) {
-        self.due.entry(at / BUCKET_SECONDS).or_default().push(id);
     }
 
     fn remove_pending(&mut self, id: GrantId) {
@@ -416,7 +417,7 @@ impl PersonGrants {
                 self.devices.remove(&id.routing_id());
             }
             self.polls.remove(&id);
-            self.gone.push(Gone::Device { client_id: device.terms.client_id.clone() });
+            self.gone.push(Gone::Device { client_id: device.terms.client.id.clone() });
         }
     }
 }
@@ -436,8 +437,8 @@ impl Kept<'_> {
     pub fn is_in_force(self) -> bool {
         match self {
             Self::Grant(grant) => grant.is_in_force(),
-            Self::Pending(Pending::Code(code)) => code.in_force.holds(&code.terms),
-            Self::Pending(Pending::Device(device)) => device.in_force.holds(&device.terms),
+            Self::Pending(Pending::Code(code)) => code.terms.are_in_force(),
+            Self::Pending(Pending::Device(device)) => device.terms.are_in_force(),
         }
     }
 }
@@ -445,6 +446,7 @@ impl Kept<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::scope::Scope;
     use crate::token::grant::tests::terms;
 
     fn id(number: u8) -> GrantId {
@@ -455,21 +457,15 @@ mod tests {
         TokenDigest::from_bytes([1; 16])
     }
 
-    fn person_terms(id: GrantId) -> Arc<GrantTerms> {
-        let subject = Subject::parse("ada").unwrap();
-        let person = PersonTerms { grant_id: id, subject, subject_generation: 0, auth_time: 0 };
-        Arc::new(GrantTerms { person: Some(Arc::new(person)), ..GrantTerms::clone(&terms("read")) })
-    }
-
-    fn in_force() -> InForce {
-        InForce { client: Arc::default(), standing: Some(Arc::new(Standing::new(Arc::default(), 0))) }
+    fn person_terms(id: GrantId) -> GrantTerms {
+        let (subject, standing) = (Subject::parse("ada").unwrap(), Standing::default());
+        terms("read").granted_by(PersonTerms { grant_id: id, subject, subject_generation: 0, auth_time: 0, standing })
     }
 
     fn code(expires_at: u32) -> Pending {
         Pending::Code(PendingCode {
             digest: digest(),
             terms: person_terms(id(1)),
-            in_force: in_force(),
             redirect_uri: None,
             code_challenge: None,
             nonce: None,
@@ -481,7 +477,6 @@ mod tests {
         Pending::Device(PendingDevice {
             digest: digest(),
             terms: terms("read"),
-            in_force: InForce::default(),
             requested_at: 0,
             requested_from: None,
             expires_at,
@@ -498,10 +493,8 @@ mod tests {
             idle_until,
             expires_at: 1000,
         };
-        let (terms, in_force) = (person_terms(grant_id), in_force());
         PersonGrant {
-            terms,
-            in_force,
+            terms: person_terms(grant_id),
             created_at: 0,
             redeemed: digest(),
             refresh: Some(refresh),
@@ -526,7 +519,7 @@ mod tests {
         assert!(grants.grant(id(1)).is_none());
         let subject = Subject::parse("ada").unwrap();
         assert_eq!(grants.take_gone(), [Gone::Grant { grant_id: id(1), subject }]);
-        assert!(grants.due.is_empty());
+        assert_eq!(grants.due.len(), 0);
     }
 
     #[test]
@@ -535,7 +528,24 @@ mod tests {
         for idle_until in 100..400 {
             grants.store_grant(id(1), grant(id(1), idle_until));
         }
-        assert_eq!(grants.due.values().map(Vec::len).sum::<usize>(), 1);
+        assert_eq!(grants.due.len(), 1);
+    }
+
+    #[test]
+    fn grants_share_what_their_client_may_do_while_there_are_any() {
+        let mut grants = PersonGrants::default();
+        let client_of = |grants: &PersonGrants, number| Arc::clone(&grants.grant(id(number)).unwrap().terms.client);
+        for number in [1, 2, 1] {
+            grants.store_grant(id(number), grant(id(number), 100));
+        }
+        assert!(Arc::ptr_eq(&client_of(&grants, 1), &client_of(&grants, 2)));
+        let narrower = grants.grant(id(1)).unwrap().terms.with_scope(Scope::empty());
+        grants.store_grant(id(1), PersonGrant { terms: narrower, ..grant(id(1), 1000) });
+        assert_eq!(grants.shared.len(), 2);
+        expire(&mut grants, 200);
+        assert_eq!(grants.shared.len(), 1);
+        expire(&mut grants, 2000);
+        assert_eq!(grants.shared.len(), 0);
     }
 
     #[test]
@@ -574,7 +584,7 @@ mod tests {
         assert!(grants.end(id(1), 7));
         assert!(!grants.end(id(1), 8));
         assert!(!grants.end(id(3), 8));
-        assert_eq!(grants.grant(id(1)).unwrap().in_force.standing.as_ref().unwrap().ended(), 7);
+        assert_eq!(grants.grant(id(1)).unwrap().terms.person.as_ref().unwrap().ended(), 7);
         assert_eq!(grants.in_force().count(), 0);
     }
 

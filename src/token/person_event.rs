@@ -2,12 +2,14 @@
 //! replaying one twice changes nothing.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::with::{InlineAsBox, Map};
 use rkyv::{Archive, Serialize};
 
+use crate::client::registry::Generation;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::token::digest::TokenDigest;
@@ -15,7 +17,7 @@ use crate::token::event::{InvalidRecord, TermsView};
 use crate::token::grant::GrantTerms;
 use crate::token::grant_id::GrantId;
 use crate::token::person::{
-    DeviceDecision, Kept, Pending, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState,
+    DeviceDecision, Kept, Pending, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState, Standing,
 };
 
 /// The `kind` of a journal record of a code that waits to be redeemed.
@@ -219,12 +221,26 @@ pub struct PersonView<'a> {
 }
 
 impl PersonView<'_> {
-    pub(super) fn parse(&self) -> Result<PersonTerms, InvalidRecord> {
+    /// Whether these are those terms.
+    pub(super) fn describes(&self, terms: &PersonTerms) -> bool {
+        self.grant_id == terms.grant_id
+            && self.subject == terms.subject.as_str()
+            && self.subject_generation == terms.subject_generation
+            && self.auth_time == terms.auth_time
+    }
+
+    /// The person's part of the terms of which this is the record. `in_force` has the generation of a subject.
+    pub(super) fn parse(
+        &self,
+        in_force: impl FnOnce(&Subject) -> Arc<Generation>,
+    ) -> Result<PersonTerms, InvalidRecord> {
+        let subject = Subject::parse(self.subject).map_err(|_| InvalidRecord("subject"))?;
         Ok(PersonTerms {
             grant_id: self.grant_id,
-            subject: Subject::parse(self.subject).map_err(|_| InvalidRecord("subject"))?,
             subject_generation: self.subject_generation,
             auth_time: self.auth_time,
+            standing: Standing::new(in_force(&subject)),
+            subject,
         })
     }
 }
@@ -232,10 +248,10 @@ impl PersonView<'_> {
 impl<'a> Terms<'a> {
     pub(super) fn of(terms: &'a GrantTerms) -> Self {
         Self {
-            client_generation: terms.client_generation,
-            client_id: terms.client_id.as_str(),
-            scope: terms.scope.as_str(),
-            audience: terms.audience.members().map(str::to_owned).collect(),
+            client_generation: terms.client.generation,
+            client_id: terms.client.id.as_str(),
+            scope: terms.client.scope.as_str(),
+            audience: terms.client.audience.members().map(str::to_owned).collect(),
             person: terms.person.as_ref().map(|person| Person {
                 grant_id: *person.grant_id.as_bytes(),
                 subject_generation: person.subject_generation,
@@ -381,7 +397,7 @@ impl<'a> PersonEvent<'a> {
         else {
             return Ok(());
         };
-        let terms = terms.parse()?;
+        terms.check()?;
         if let Self::GrantStored { grant: GrantView { access: Some(access), .. }, .. } = self {
             access.parse()?;
         }
@@ -474,27 +490,23 @@ struct UnknownDecision;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::token::event::TokenEvent;
-    use crate::token::person::InForce;
 
     const GRANT: GrantId = GrantId::from_bytes(*b"0123456789abcdef");
     const DIGEST: TokenDigest = TokenDigest::from_bytes(*b"fedcba9876543210");
 
-    fn terms(grant_id: GrantId) -> Arc<GrantTerms> {
+    fn terms(grant_id: GrantId) -> GrantTerms {
         let subject = Subject::parse("ada").unwrap();
-        let person = PersonTerms { grant_id, subject, subject_generation: 2, auth_time: 3 };
-        let client_terms = crate::token::grant::tests::terms("read write");
-        Arc::new(GrantTerms { person: Some(Arc::new(person)), ..GrantTerms::clone(&client_terms) })
+        let standing = Standing::default();
+        let person = PersonTerms { grant_id, subject, subject_generation: 2, auth_time: 3, standing };
+        crate::token::grant::tests::terms("read write").granted_by(person)
     }
 
     fn code() -> PendingCode {
         PendingCode {
             digest: DIGEST,
             terms: terms(GRANT),
-            in_force: InForce::default(),
             redirect_uri: Some(Box::from("https://app.example/cb")),
             code_challenge: Some([9; 32]),
             nonce: None,
@@ -513,7 +525,6 @@ mod tests {
         };
         PersonGrant {
             terms: terms(GRANT),
-            in_force: InForce::default(),
             created_at: 4,
             redeemed: DIGEST,
             refresh: Some(refresh),
@@ -570,7 +581,6 @@ mod tests {
             let device = PendingDevice {
                 digest: DIGEST,
                 terms: terms(GRANT),
-                in_force: InForce::default(),
                 requested_at: 1,
                 requested_from: address,
                 expires_at: 600,

@@ -1,7 +1,6 @@
 //! Tokens as a snapshot holds them: sections that stand alone, each with the terms that its tokens share.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
@@ -94,14 +93,8 @@ pub struct TokenSections {
 
 impl TokenSections {
     /// Adds a token. `grant` stands for its terms: the same for all tokens of them. Answers the section that is full now.
-    pub fn push(
-        &mut self,
-        token: &NewToken,
-        is_revoked: bool,
-        grant: u64,
-        terms: &Arc<GrantTerms>,
-    ) -> Option<TokenSection> {
-        let known = self.gathering.place_of(grant, || Some(Arc::clone(terms)));
+    pub fn push(&mut self, token: &NewToken, is_revoked: bool, grant: u64, terms: &GrantTerms) -> Option<TokenSection> {
+        let known = self.gathering.place_of(grant, || Some(terms.clone()));
         self.gathering.push_token(token, is_revoked, known);
         (self.gathering.bytes >= SECTION_BYTES).then(|| self.finish()).flatten()
     }
@@ -159,7 +152,7 @@ struct Gathering {
     /// `Dead` for a grant that is no longer in force: its tokens are left out. One that was ended is dead although that may not be
     /// durable: the snapshot counts only once it is.
     known: HashMap<u64, Known>,
-    terms: Vec<Arc<GrantTerms>>,
+    terms: Vec<GrantTerms>,
     tokens: Vec<Token>,
     bytes: usize,
 }
@@ -178,16 +171,16 @@ impl Gathering {
         }
         let guard = Guard::new();
         let grant = reader.grant(grant_id, &guard)?;
-        Some(self.place_of(grant_id, || (grant.is_in_force() && grant.ended() == 0).then(|| grant.shared_terms())))
+        Some(self.place_of(grant_id, || (grant.is_in_force() && grant.ended() == 0).then(|| grant.terms().clone())))
     }
 
     /// Where the terms of a grant stand. `terms` answers `None` for one that is not in force.
-    fn place_of(&mut self, grant_id: u64, terms: impl FnOnce() -> Option<Arc<GrantTerms>>) -> Known {
+    fn place_of(&mut self, grant_id: u64, terms: impl FnOnce() -> Option<GrantTerms>) -> Known {
         if let Some(known) = self.known.get(&grant_id) {
             return *known;
         }
         let known = terms().map_or(Known::Dead, |terms| {
-            self.bytes += terms.scope.as_str().len() + TERMS_BYTES;
+            self.bytes += terms.client.scope.as_str().len() + TERMS_BYTES;
             self.terms.push(terms);
             Known::At(u32::try_from(self.terms.len() - 1).unwrap_or_default())
         });
@@ -213,7 +206,7 @@ impl Gathering {
         let partitions = self.tokens.iter().map(|token| Partition(token.partition));
         let partitions = (partitions.clone().min()?, partitions.max()?);
         let tokens = self.tokens.len() as u64;
-        let terms = self.terms.iter().map(|terms| Terms::of(terms));
+        let terms = self.terms.iter().map(Terms::of);
         let section = Tokens { terms: terms.collect(), tokens: self.tokens };
         let payload = rkyv::to_bytes::<rancor::Error>(&section).ok()?;
         Some(TokenSection { payload, tokens, partitions })

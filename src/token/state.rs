@@ -11,12 +11,10 @@ use crate::token::access_token::{Partition, RoutingId};
 use crate::token::digest::TokenDigest;
 use crate::token::event::{InvalidRecord, TermsView, TokenEvent};
 use crate::token::expiry::ExpiryBuckets;
-use crate::token::grant::{GrantBook, GrantTerms};
+use crate::token::grant::{ClientTerms, GrantBook, GrantTerms};
 use crate::token::grant_id::GrantId;
-use crate::token::person::{
-    Gone, InForce, Kept, Pending, PendingCode, PendingDevice, PersonGrant, PersonGrants, Standing,
-};
-use crate::token::person_event::{AccessIssued, AccessView, GrantView, PersonEvent};
+use crate::token::person::{Gone, Kept, Pending, PendingCode, PendingDevice, PersonGrant, PersonGrants, PersonTerms};
+use crate::token::person_event::{AccessIssued, AccessView, GrantView, PersonEvent, PersonView};
 use crate::token::section::TokenSectionView;
 use crate::token::slot::{SEQUENCE_MAX, SlotData};
 use crate::token::table::{Home, TokenReader, TokenTable};
@@ -26,7 +24,7 @@ use crate::user::registry::UserRegistry;
 pub struct ShardState {
     table: TokenTable,
     grants: GrantBook,
-    expiry: ExpiryBuckets,
+    expiry: ExpiryBuckets<u32>,
     expired: u64,
     people: PersonGrants,
 }
@@ -109,8 +107,8 @@ impl ShardState {
     }
 
     /// A token is there from now on. One that is there already stays as it is.
-    pub fn issue(&mut self, token: &NewToken, terms: &Arc<GrantTerms>, in_force: &InForce) {
-        let grant_id = self.grants.hold(terms, in_force);
+    pub fn issue(&mut self, token: &NewToken, terms: &GrantTerms) {
+        let grant_id = self.grants.hold(terms);
         if !self.insert(token, grant_id, 0) {
             self.grants.release(grant_id);
         }
@@ -186,21 +184,15 @@ impl ShardState {
     pub fn store_grant(
         &mut self,
         id: GrantId,
-        mut grant: PersonGrant,
+        grant: PersonGrant,
         access: Option<&AccessIssued>,
         partition: Partition,
     ) {
-        // Who holds the same terms shares one copy of them.
-        grant.terms = self.grants.shared(&grant.terms);
-        if let Some(access) = access {
-            let AccessIssued { digest, issued_at, expires_at, .. } = *access;
-            let terms = match &access.scope {
-                None => Arc::clone(&grant.terms),
-                Some(scope) => Arc::new(GrantTerms { scope: scope.clone(), ..GrantTerms::clone(&grant.terms) }),
-            };
-            self.issue(&NewToken { digest, partition, issued_at, expires_at }, &terms, &grant.in_force);
-        }
-        self.people.store_grant(id, grant);
+        let terms = &self.people.store_grant(id, grant).terms;
+        let Some(AccessIssued { digest, issued_at, expires_at, scope }) = access else { return };
+        let terms = scope.as_ref().map_or_else(|| terms.clone(), |scope| terms.with_scope(scope.clone()));
+        let (digest, issued_at, expires_at) = (*digest, *issued_at, *expires_at);
+        self.issue(&NewToken { digest, partition, issued_at, expires_at }, &terms);
     }
 
     /// Notes that a device asks. Answers whether it has waited long enough (RFC 8628 §3.5).
@@ -234,11 +226,11 @@ impl ShardState {
 pub struct Replay {
     state: ShardState,
     registries: Registries,
-    /// Terms of clients that act for themselves and that have been made already, by the hash of what a record says of them.
-    terms: HashMap<u64, MadeTerms>,
+    /// Terms of clients that have been made already, by the hash of what a record says of them.
+    clients: HashMap<u64, Arc<ClientTerms>>,
     hasher: RandomState,
-    /// Whether people's grants stand: what shares one is not always read one after the other.
-    standings: HashMap<GrantId, Arc<Standing>>,
+    /// People of grants: what shares one is not always read one after the other.
+    people: HashMap<GrantId, Arc<PersonTerms>>,
     /// A token that had expired by then is left out.
     now: u32,
 }
@@ -246,19 +238,13 @@ pub struct Replay {
 /// The sequence of everything that a replay brings: it is durable.
 pub const RECOVERED_SEQUENCE: u64 = 1;
 
-#[derive(Clone)]
-struct MadeTerms {
-    terms: Arc<GrantTerms>,
-    in_force: InForce,
-}
-
 impl Replay {
     /// A replay that begins with nothing.
     #[must_use]
     pub fn new(issuer: Arc<str>, registries: Registries, now: u32) -> Self {
         let state = ShardState::new(issuer);
-        let (terms, standings) = (HashMap::new(), HashMap::new());
-        Self { state, registries, terms, hasher: RandomState::new(), standings, now }
+        let (clients, people) = (HashMap::new(), HashMap::new());
+        Self { state, registries, clients, hasher: RandomState::new(), people, now }
     }
 
     /// Applies the next event of this shard, about a token in `partition`.
@@ -271,9 +257,9 @@ impl Replay {
             TokenEvent::Revoked { digest, .. } => self.state.revoke(*digest, RECOVERED_SEQUENCE),
             TokenEvent::Issued { expires_at, .. } if *expires_at <= self.now => {}
             TokenEvent::Issued { digest, issued_at, expires_at, terms } => {
-                let made = self.terms(terms)?;
+                let terms = self.terms(terms)?;
                 let (digest, issued_at, expires_at) = (*digest, *issued_at, *expires_at);
-                self.state.issue(&NewToken { digest, partition, issued_at, expires_at }, &made.terms, &made.in_force);
+                self.state.issue(&NewToken { digest, partition, issued_at, expires_at }, &terms);
             }
             TokenEvent::Person(event) => self.apply_to_person(event, partition)?,
         }
@@ -283,14 +269,13 @@ impl Replay {
     fn apply_to_person(&mut self, event: &PersonEvent<'_>, partition: Partition) -> Result<(), InvalidRecord> {
         match event {
             PersonEvent::CodeStored { grant_id, code } => {
-                let MadeTerms { terms, in_force } = self.terms_of(*grant_id, &code.terms)?;
+                let terms = self.terms_of(*grant_id, &code.terms)?;
                 if code.expires_at > self.now {
                     self.state.store_pending(
                         *grant_id,
                         Pending::Code(PendingCode {
                             digest: code.digest,
                             terms,
-                            in_force,
                             redirect_uri: code.redirect_uri.map(Box::from),
                             code_challenge: code.code_challenge,
                             nonce: code.nonce.map(Box::from),
@@ -300,14 +285,13 @@ impl Replay {
                 }
             }
             PersonEvent::DeviceStored { grant_id, device } => {
-                let MadeTerms { terms, in_force } = self.terms(&device.terms)?;
+                let terms = self.terms(&device.terms)?;
                 if device.expires_at > self.now {
                     self.state.store_pending(
                         *grant_id,
                         Pending::Device(PendingDevice {
                             digest: device.digest,
                             terms,
-                            in_force,
                             requested_at: device.requested_at,
                             requested_from: device.requested_from,
                             expires_at: device.expires_at,
@@ -320,8 +304,8 @@ impl Replay {
             PersonEvent::GrantEnded { grant_id } => {
                 self.state.end_grant(*grant_id, RECOVERED_SEQUENCE);
                 // Tokens of it may have been read of which the grant was not.
-                if let Some(standing) = self.standings.get(grant_id) {
-                    standing.end(RECOVERED_SEQUENCE);
+                if let Some(person) = self.people.get(grant_id) {
+                    person.end(RECOVERED_SEQUENCE);
                 }
             }
         }
@@ -329,11 +313,10 @@ impl Replay {
     }
 
     fn store_grant(&mut self, id: GrantId, view: &GrantView<'_>, partition: Partition) -> Result<(), InvalidRecord> {
-        let MadeTerms { terms, in_force } = self.terms_of(id, &view.terms)?;
+        let terms = self.terms_of(id, &view.terms)?;
         let access = view.access.as_ref().map(AccessView::parse).transpose()?;
         let grant = PersonGrant {
             terms,
-            in_force,
             created_at: view.created_at,
             redeemed: view.redeemed,
             refresh: view.refresh,
@@ -385,8 +368,8 @@ impl Replay {
 
     /// The grant of these terms, with a token on it that is only thought of.
     fn hold(&mut self, terms: &TermsView<'_>) -> Result<u64, InvalidRecord> {
-        let made = self.terms(terms)?;
-        Ok(self.state.grants.hold(&made.terms, &made.in_force))
+        let terms = self.terms(terms)?;
+        Ok(self.state.grants.hold(&terms))
     }
 
     /// The state after the last event.
@@ -397,38 +380,42 @@ impl Replay {
         self.state
     }
 
-    fn terms(&mut self, view: &TermsView<'_>) -> Result<MadeTerms, InvalidRecord> {
-        if view.person.is_some() {
-            return self.person_terms(view);
-        }
-        let key = self.hasher.hash_one(view);
-        if let Some(made) = self.terms.get(&key).filter(|made| view.describes(&made.terms)) {
-            return Ok(made.clone());
-        }
-        let terms = Arc::new(view.parse()?);
-        let in_force = InForce { client: self.registries.clients.generation(&terms.client_id), standing: None };
-        let made = MadeTerms { terms, in_force };
-        self.terms.insert(key, made.clone());
-        Ok(made)
+    fn terms(&mut self, view: &TermsView<'_>) -> Result<GrantTerms, InvalidRecord> {
+        let client = self.client_terms(view)?;
+        let person = view.person.as_ref().map(|person| self.person_terms(person)).transpose()?;
+        Ok(GrantTerms { client, person })
     }
 
     /// The terms of a person's grant, which name that very grant.
-    fn terms_of(&mut self, id: GrantId, view: &TermsView<'_>) -> Result<MadeTerms, InvalidRecord> {
+    fn terms_of(&mut self, id: GrantId, view: &TermsView<'_>) -> Result<GrantTerms, InvalidRecord> {
         match &view.person {
             Some(person) if person.grant_id == id => self.terms(view),
             _ => Err(InvalidRecord("person")),
         }
     }
 
-    fn person_terms(&mut self, view: &TermsView<'_>) -> Result<MadeTerms, InvalidRecord> {
-        let terms = view.parse()?;
-        let users = &self.registries.users;
-        let standing = terms.person.as_ref().map(|person| {
-            let made = || Arc::new(Standing::new(users.generation(&person.subject), person.subject_generation));
-            Arc::clone(self.standings.entry(person.grant_id).or_insert_with(made))
-        });
-        let in_force = InForce { client: self.registries.clients.generation(&terms.client_id), standing };
-        Ok(MadeTerms { terms: Arc::new(terms), in_force })
+    fn client_terms(&mut self, view: &TermsView<'_>) -> Result<Arc<ClientTerms>, InvalidRecord> {
+        let key = self.hasher.hash_one(view.client());
+        if let Some(made) = self.clients.get(&key).filter(|made| view.describes(made)) {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(view.parse_client(|id| self.registries.clients.generation(id))?);
+        self.clients.insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+
+    fn person_terms(&mut self, view: &PersonView<'_>) -> Result<Arc<PersonTerms>, InvalidRecord> {
+        let before = self.people.get(&view.grant_id);
+        if let Some(made) = before.filter(|made| view.describes(made)) {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(view.parse(|subject| self.registries.users.generation(subject))?);
+        if let Some(before) = before {
+            // Asked for anew before it was redeemed: what has ended it holds.
+            made.end(before.ended());
+        }
+        self.people.insert(view.grant_id, Arc::clone(&made));
+        Ok(made)
     }
 }
 
@@ -440,7 +427,7 @@ mod tests {
     use crate::token::event::{
         KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked,
     };
-    use crate::token::grant::tests::terms;
+    use crate::token::grant::tests::{client_terms, terms};
 
     fn digest(number: u32) -> TokenDigest {
         TokenDigest::of(&number.to_string())
@@ -455,7 +442,7 @@ mod tests {
     fn state_with(tokens: u32, expires_at: u32) -> ShardState {
         let mut state = ShardState::new(Arc::from("https://as.example"));
         for number in 0..tokens {
-            state.issue(&new_token(number, expires_at), &terms("read"), &InForce::default());
+            state.issue(&new_token(number, expires_at), &terms("read"));
         }
         state
     }
@@ -463,7 +450,7 @@ mod tests {
     #[test]
     fn expired_tokens_leave_in_bounded_steps_and_take_their_grant_with_them() {
         let mut state = state_with(5000, 100);
-        state.issue(&new_token(9999, 1000), &terms("write"), &InForce::default());
+        state.issue(&new_token(9999, 1000), &terms("write"));
         assert!(!state.expire(100), "the bucket is not wholly past");
         let mut steps = 0;
         while state.expire(200) {
@@ -474,7 +461,10 @@ mod tests {
         assert!(state.find(digest(1)).is_none());
         let guard = Guard::new();
         assert!(state.reader().find(digest(1), &guard).unwrap().is_none());
-        assert_eq!(state.reader().find(digest(9999), &guard).unwrap().unwrap().grant.terms().scope.as_str(), "write");
+        assert_eq!(
+            state.reader().find(digest(9999), &guard).unwrap().unwrap().grant.terms().client.scope.as_str(),
+            "write"
+        );
     }
 
     #[test]
@@ -482,7 +472,7 @@ mod tests {
         let mut state = state_with(1, 100);
         state.revoke(digest(0), 7);
         state.revoke(digest(0), 8);
-        state.issue(&new_token(0, 100), &terms("read"), &InForce::default());
+        state.issue(&new_token(0, 100), &terms("read"));
         assert_eq!(state.reader().find(digest(0), &Guard::new()).unwrap().unwrap().revoked, 7);
         assert!(state.find(digest(0)).unwrap().is_revoked);
     }
@@ -491,7 +481,7 @@ mod tests {
     fn replaying_twice_is_replaying_once() {
         let mut replay = Replay::new(Arc::from("i"), Registries::default(), 50);
         let issued = [(0, 100), (1, 100), (2, 50)]
-            .map(|(number, expires_at)| encode_issued(digest(number), 1, expires_at, &terms("read")).unwrap());
+            .map(|(number, expires_at)| encode_issued(digest(number), 1, expires_at, &client_terms("read")).unwrap());
         let revoked = encode_revoked(digest(1), 100).unwrap();
         for _ in 0..2 {
             for payload in &issued {

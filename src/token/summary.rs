@@ -134,12 +134,12 @@ fn rfc3339(seconds: u32) -> String {
 mod tests {
     use super::*;
     use crate::token::event::{KIND_ISSUED, SCHEMA_ISSUED, encode_issued};
-    use crate::token::grant::tests::terms;
+    use crate::token::grant::tests::client_terms;
 
     #[test]
     fn a_record_that_a_replay_would_refuse_has_no_summary() {
         let digest = TokenDigest::from_bytes([0xab; 16]);
-        let mut payload = encode_issued(digest, 5, 6, &terms("read write")).unwrap();
+        let mut payload = encode_issued(digest, 5, 6, &client_terms("read write")).unwrap();
         assert!(TokenSummary::of(KIND_ISSUED, SCHEMA_ISSUED, &payload).is_ok());
         let at = payload.windows(4).position(|bytes| bytes == b"read").unwrap();
         payload[at] = b'"';

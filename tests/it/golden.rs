@@ -23,9 +23,9 @@ use tessera::signing::event::{KeyEvent, KeySummary, StoredKey};
 use tessera::token::access_token::Partition;
 use tessera::token::digest::TokenDigest;
 use tessera::token::event::{self as token_event, TermsView, TokenEvent};
-use tessera::token::grant::GrantTerms;
+use tessera::token::grant::{ClientTerms, GrantTerms};
 use tessera::token::grant_id::GrantId;
-use tessera::token::person::{DeviceDecision, InForce, Pending, PersonTerms, RefreshState};
+use tessera::token::person::{DeviceDecision, Pending, PersonTerms, RefreshState, Standing};
 use tessera::token::person_event::{self, AccessIssued};
 use tessera::token::section::{TokenSectionView, TokenWalk, partitions_of};
 use tessera::token::state::{NewToken, Registries, Replay, ShardState};
@@ -54,13 +54,13 @@ fn golden(name: &str) -> AlignedVec {
     aligned
 }
 
-fn terms() -> GrantTerms {
-    GrantTerms {
-        client_id: ClientId::parse("https://app.example/").unwrap(),
-        client_generation: 3,
+fn terms() -> ClientTerms {
+    ClientTerms {
+        id: ClientId::parse("https://app.example/").unwrap(),
+        generation: 3,
+        in_force: Arc::default(),
         scope: Scope::parse("read write").unwrap(),
         audience: Audience::parse(AUDIENCE).unwrap(),
-        person: None,
     }
 }
 
@@ -277,14 +277,12 @@ fn client_deleted_schema_1() {
 
 /// A shard with an active token and a revoked one, of the same terms.
 fn state() -> ShardState {
-    let (terms, in_force) = (Arc::new(terms()), ClientRegistry::default());
-    client_event::replay(&in_force, 1, 1, &golden("client-stored-1.bin")).unwrap();
-    let in_force = InForce { client: in_force.generation(&terms.client_id), standing: None };
+    let terms = GrantTerms::from(ClientTerms { in_force: in_generation(3), ..terms() });
     let mut state = ShardState::new(Arc::from("https://as.example"));
     for (digest, partition) in [(DIGEST, 7), (REVOKED, 8)] {
         let token =
             NewToken { digest, partition: Partition(partition), issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
-        state.issue(&token, &terms, &in_force);
+        state.issue(&token, &terms);
     }
     state.revoke(REVOKED, 1);
     state
@@ -306,7 +304,7 @@ fn snapshot_section_of_tokens_schema_1() {
     let found = |digest| state.reader().find(digest, &guard).unwrap().unwrap();
     assert_eq!((found(DIGEST).revoked, found(REVOKED).revoked), (0, 1));
     assert_eq!((found(DIGEST).issued_at, found(DIGEST).expires_at), (1_800_000_000, 1_800_003_600));
-    assert_eq!(*found(DIGEST).grant.terms(), terms());
+    assert_eq!(*found(DIGEST).grant.terms(), GrantTerms::from(terms()));
     assert_eq!(
         replayed(1_800_000_000, &|partition| partition == Partition(8)).tokens(),
         1,
@@ -330,15 +328,15 @@ fn snapshot_section_of_tokens_schema_2() {
     let replayed = replayed.finish();
     let (reader, guard) = (replayed.reader(), Guard::new());
     let found = |digest| reader.find(digest, &guard).unwrap().unwrap();
-    assert_eq!(*found(DIGEST).grant.terms(), terms());
+    assert_eq!(*found(DIGEST).grant.terms(), GrantTerms::from(terms()));
     assert_eq!(*found(PERSONAL).grant.terms(), person_terms());
 
     let mut state = state();
-    let terms = Arc::new(person_terms());
+    let terms = ClientTerms { in_force: in_generation(3), ..terms() };
+    let terms = GrantTerms { client: Arc::new(terms), ..person_terms() };
     let token =
         NewToken { digest: PERSONAL, partition: Partition(9), issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
-    let in_force = InForce { client: in_generation(terms.client_generation), standing: None };
-    state.issue(&token, &terms, &in_force);
+    state.issue(&token, &terms);
     let written = TokenWalk::new(state.reader(), 1_800_000_000).next_section().unwrap().unwrap();
     assert_eq!((written.tokens, partitions_of(written.scope())), (3, (Partition(7), Partition(9))));
     assert_eq!(*written.payload, *payload, "what is written has changed: that needs a new schema");
@@ -350,15 +348,15 @@ const GRANT: GrantId = GrantId::from_bytes(*b"a person's grant");
 fn in_generation(generation: u64) -> Arc<Generation> {
     let registry = ClientRegistry::default();
     client_event::replay(&registry, 1, 1, &golden("client-stored-1.bin")).unwrap();
-    let in_force = registry.generation(&terms().client_id);
+    let in_force = registry.generation(&terms().id);
     assert_eq!(in_force.value(), generation);
     in_force
 }
 
 fn person_terms() -> GrantTerms {
-    let subject = Subject::parse("ada").unwrap();
-    let person = PersonTerms { grant_id: GRANT, subject, subject_generation: 0, auth_time: 1_799_999_000 };
-    GrantTerms { person: Some(Arc::new(person)), ..terms() }
+    let (subject, standing) = (Subject::parse("ada").unwrap(), Standing::default());
+    let person = PersonTerms { grant_id: GRANT, subject, subject_generation: 0, auth_time: 1_799_999_000, standing };
+    GrantTerms::from(terms()).granted_by(person)
 }
 
 /// Applies records about people's grants as a restart does, each as the golden file has it.
@@ -378,7 +376,7 @@ fn code_stored_schema_1() {
     let Some(Pending::Code(code)) = state.pending(GRANT) else { panic!() };
     assert_eq!((code.digest, code.expires_at, code.code_challenge), (DIGEST, 1_800_000_060, Some([7; 32])));
     assert_eq!((code.redirect_uri.as_deref(), code.nonce.as_deref()), (Some("https://app.example/cb"), Some("n-0S6")));
-    assert_eq!(*code.terms, person_terms());
+    assert_eq!(code.terms, person_terms());
     let today = person_event::encode_code(GRANT, code).unwrap();
     assert_eq!(*today, *golden("code-stored-1.bin"), "what is written has changed: that needs a new schema");
 }
@@ -410,7 +408,10 @@ fn grant_stored_schema_1() {
     };
     assert_eq!(grant.refresh, Some(refresh));
     let token = state.find(PERSONAL).unwrap();
-    assert_eq!((token.terms.scope.as_str(), token.issued_at, token.expires_at), ("read", 1_800_000_002, 1_800_003_601));
+    assert_eq!(
+        (token.terms.client.scope.as_str(), token.issued_at, token.expires_at),
+        ("read", 1_800_000_002, 1_800_003_601)
+    );
     let access = AccessIssued {
         digest: PERSONAL,
         issued_at: 1_800_000_002,

@@ -16,6 +16,8 @@ pub(crate) struct Budgets {
     instructions: BTreeMap<String, f64>,
     /// Heap allocations of one operation, at most.
     allocations: BTreeMap<String, f64>,
+    /// Bytes of memory of one of what is kept, at most.
+    bytes: BTreeMap<String, f64>,
     /// What is measured on a machine, by the name of the figure.
     measured: BTreeMap<String, Bound>,
 }
@@ -60,6 +62,7 @@ impl Budgets {
         };
         let mut verdicts = judge("instructions", &at_most(&self.instructions), &counts.instructions);
         verdicts.extend(judge("allocations", &at_most(&self.allocations), &counts.allocations));
+        verdicts.extend(judge("bytes", &at_most(&self.bytes), &counts.bytes));
         verdicts
     }
 
@@ -140,7 +143,7 @@ mod tests {
 
     fn budgets() -> Budgets {
         Budgets::parse(
-            "[instructions]\nparse = 100\n[allocations]\nparse = 0\n\
+            "[instructions]\nparse = 100\n[allocations]\nparse = 0\n[bytes]\ntoken = 96\n\
              [measured]\nratio = { at_most = 1.08 }\nrate = { at_least = 3e6 }",
         )
         .unwrap()
@@ -176,15 +179,16 @@ mod tests {
         let mut counts = Counts::default();
         counts.instructions.insert("parse".to_owned(), 101.0);
         counts.allocations.insert("parse".to_owned(), 0.0);
+        counts.bytes.insert("token".to_owned(), 120.0);
         let words: Vec<_> = budgets().judge_counts(&counts).iter().map(Verdict::in_words).collect();
-        assert_eq!(words, ["BROKEN by 1.0 %", "ok"]);
+        assert_eq!(words, ["BROKEN by 1.0 %", "ok", "BROKEN by 25.0 %"]);
     }
 
     #[test]
     fn a_file_that_says_more_or_less_is_refused() {
-        assert!(Budgets::parse("[instructions]\n[allocations]\n").is_err());
-        assert!(Budgets::parse("[instructions]\n[allocations]\n[measured]\n[other]\n").is_err());
-        assert!(Budgets::parse("[instructions]\n[allocations]\n[measured]\na = { below = 1 }").is_err());
+        assert!(Budgets::parse("[instructions]\n[allocations]\n[measured]\n").is_err());
+        assert!(Budgets::parse("[instructions]\n[allocations]\n[bytes]\n[measured]\n[other]\n").is_err());
+        assert!(Budgets::parse("[instructions]\n[allocations]\n[bytes]\n[measured]\na = { below = 1 }").is_err());
     }
 
     #[test]

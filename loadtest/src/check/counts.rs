@@ -1,4 +1,4 @@
-//! Instructions and allocations, as `benches/instructions.rs` and `benches/allocations.rs` print them: an object a line.
+//! Instructions, allocations and bytes, as `benches/instructions.rs` and `benches/allocations.rs` print them: an object a line.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,12 @@ use serde::Deserialize;
 
 use crate::measured::Figures;
 
-/// What was counted, by the name of the operation.
+/// What was counted, by the name of the operation, or of what is kept.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) instructions: Figures,
     pub(super) allocations: Figures,
+    pub(super) bytes: Figures,
 }
 
 /// Why a file holds no counts.
@@ -29,6 +30,7 @@ pub(crate) enum InvalidCounts {
 #[serde(untagged)]
 enum Line {
     Allocations { operation: String, blocks: f64 },
+    Bytes { kept: String, bytes: f64 },
     Instructions { id: String, profiles: Vec<Profile> },
 }
 
@@ -65,6 +67,7 @@ impl Counts {
         for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| text.starts_with('{')) {
             match serde_json::from_str(text).map_err(|reason| InvalidCounts::Line { line, reason })? {
                 Line::Allocations { operation, blocks } => _ = self.allocations.insert(operation, blocks),
+                Line::Bytes { kept, bytes } => _ = self.bytes.insert(kept, bytes),
                 Line::Instructions { id, profiles } => {
                     let instructions = profiles.iter().find_map(|profile| profile.data.total.metrics.get("Ir"));
                     let instructions = instructions.ok_or(InvalidCounts::NoInstructions { line })?.values.new;
@@ -82,12 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_of_counts_are_read() {
+    fn all_kinds_of_counts_are_read() {
         let mut counts = Counts::default();
         let instructions = r#"{"id":"parse","version":"7","profiles":[{"tool":"Callgrind","data":{"total":{"metrics":{"Ir":{"values":{"new":17,"old":18}}}}}}]}"#;
         let allocations = r#"{"operation":"parse","blocks":2,"bytes":64}"#;
-        counts.read(&format!("running\n{instructions}\n{allocations}\n")).unwrap();
+        let bytes = r#"{"kept":"token","bytes":64.5}"#;
+        counts.read(&format!("running\n{instructions}\n{allocations}\n{bytes}\n")).unwrap();
         assert_eq!((counts.instructions["parse"], counts.allocations["parse"]), (17.0, 2.0));
+        assert_eq!((counts.allocations.len(), counts.bytes["token"]), (1, 64.5));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | module | what it has |
 //! |---|---|
 //! | `budget` | `benches/budgets.toml`, and the verdict on each line of it |
-//! | `counts` | instructions and allocations, as the benches print them: they do not move with the machine |
+//! | `counts` | instructions, allocations and bytes, as the benches print them: they do not move with the machine |
 //! | `figure` | how each figure that has a budget follows from what is measured; for the report as well |
 //! | `figures` | what is measured here: Tessera, the floor and the rival in turn, so that what else the machine does is in all |
 

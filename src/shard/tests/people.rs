@@ -26,7 +26,7 @@ use crate::shard::recovery::Recovery;
 use crate::token::access_token::AccessToken;
 use crate::token::code::{Code, CodeKind, CodeReference};
 use crate::token::grant_id::GrantId;
-use crate::token::person::{InForce, PersonTerms, Standing};
+use crate::token::person::{PersonTerms, Standing};
 use crate::token::refresh_token::RefreshKey;
 
 /// [`START`] in seconds.
@@ -74,7 +74,9 @@ impl Worker {
     }
 
     fn client_terms(&self) -> GrantTerms {
-        GrantTerms { client_generation: self.client_generation().value(), ..GrantTerms::clone(&token(0).terms) }
+        let in_force = self.client_generation();
+        let terms = ClientTerms::clone(&token(0).terms.client);
+        ClientTerms { generation: in_force.value(), in_force, ..terms }.into()
     }
 
     fn code_of(&self, kind: CodeKind, id: GrantId) -> CodeReference {
@@ -84,12 +86,11 @@ impl Worker {
     fn new_code(&self) -> NewCode {
         let grant_id = GrantId::random(&self.random).unwrap();
         let subject_generation = self.subject_generation().value();
-        let person = PersonTerms { grant_id, subject: ada(), subject_generation, auth_time: NOW };
-        let standing = Some(Arc::new(Standing::new(self.subject_generation(), subject_generation)));
+        let standing = Standing::new(self.subject_generation());
+        let person = PersonTerms { grant_id, subject: ada(), subject_generation, auth_time: NOW, standing };
         NewCode {
             code: self.code_of(CodeKind::Authorization, grant_id),
-            terms: Arc::new(GrantTerms { person: Some(Arc::new(person)), ..self.client_terms() }),
-            in_force: InForce { client: self.client_generation(), standing },
+            terms: self.client_terms().granted_by(person),
             redirect_uri: None,
             code_challenge: None,
             nonce: None,
@@ -103,8 +104,7 @@ impl Worker {
         let requested_at = self.now.as_seconds_u32();
         NewDevice {
             code: self.code_of(CodeKind::Device, id),
-            terms: Arc::new(self.client_terms()),
-            in_force: InForce { client: self.client_generation(), standing: None },
+            terms: self.client_terms(),
             requested_from: None,
             requested_at,
             expires_at: requested_at + DEVICE_SECONDS,

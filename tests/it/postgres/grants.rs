@@ -12,9 +12,9 @@ use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
 use tessera::oauth::subject::Subject;
 use tessera::token::code::{Code, CodeKind};
-use tessera::token::grant::GrantTerms;
+use tessera::token::grant::{ClientTerms, GrantTerms};
 use tessera::token::grant_id::GrantId;
-use tessera::token::person::{InForce, PendingCode, PersonTerms};
+use tessera::token::person::{PendingCode, PersonTerms, Standing};
 use tessera::token::person_event::{KIND_CODE_STORED, SCHEMA, encode_code};
 
 use super::cluster::Database;
@@ -65,17 +65,18 @@ fn stored_code(subject: &str, scope: &str, client_generation: u64) -> (String, E
     let grant_id = GrantId::random(&random).unwrap();
     let code = Code::random(CodeKind::Authorization, grant_id, &random).unwrap();
     let subject = Subject::parse(subject).unwrap();
-    let person = PersonTerms { grant_id, subject, subject_generation: 0, auth_time: 1_790_000_000 };
+    let standing = Standing::default();
+    let person = PersonTerms { grant_id, subject, subject_generation: 0, auth_time: 1_790_000_000, standing };
+    let client = ClientTerms {
+        id: ClientId::parse("web").unwrap(),
+        generation: client_generation,
+        in_force: Arc::default(),
+        scope: Scope::parse(scope).unwrap(),
+        audience: Audience::parse(["https://api.example"]).unwrap(),
+    };
     let pending = PendingCode {
         digest: code.reference().digest,
-        terms: Arc::new(GrantTerms {
-            client_id: ClientId::parse("web").unwrap(),
-            client_generation,
-            scope: Scope::parse(scope).unwrap(),
-            audience: Audience::parse(["https://api.example"]).unwrap(),
-            person: Some(Arc::new(person)),
-        }),
-        in_force: InForce::default(),
+        terms: GrantTerms::from(client).granted_by(person),
         redirect_uri: None,
         code_challenge: None,
         nonce: None,

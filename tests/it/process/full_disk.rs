@@ -14,7 +14,7 @@ use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
 use tessera::token::access_token::AccessToken;
 use tessera::token::event::{KIND_ISSUED, SCHEMA_ISSUED, encode_issued};
-use tessera::token::grant::GrantTerms;
+use tessera::token::grant::ClientTerms;
 
 use super::program::{Home, Program, admin, issue_request, revoke_request};
 use crate::http::{Answer, Credentials, Request};
@@ -55,12 +55,12 @@ fn fill(home: &Home) {
     let options = Options { journal_bytes_max: 256 << 20, ..Options::new(home.journal_keys(), 1, 64) };
     let now = clock.now().as_seconds_u32();
     let mut opened = journal::open(disk, options, clock, &mut |_| {}).unwrap();
-    let terms = GrantTerms {
-        client_id: ClientId::parse("filler").unwrap(),
-        client_generation: 0,
+    let terms = ClientTerms {
+        id: ClientId::parse("filler").unwrap(),
+        generation: 0,
+        in_force: Arc::default(),
         scope: Scope::parse(&"s".repeat(4096)).unwrap(),
         audience: Audience::parse(audience().iter().map(String::as_str)).unwrap(),
-        person: None,
     };
     let random = SystemRandom::new();
     let mut bytes = 0;

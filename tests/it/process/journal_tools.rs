@@ -21,7 +21,7 @@ use tessera::signing::derivation::DerivedKeys;
 use tessera::token::access_token::TokenReference;
 use tessera::token::digest::TokenDigest;
 use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
-use tessera::token::grant::GrantTerms;
+use tessera::token::grant::ClientTerms;
 
 use super::program::{Ended, Home, Program, admin, issue_request, revoke_request};
 use super::secrets::Canaries;
@@ -106,12 +106,12 @@ struct Appended {
 }
 
 fn issued(number: u32) -> Appended {
-    let terms = GrantTerms {
-        client_id: ClientId::parse("app").unwrap(),
-        client_generation: 2,
+    let terms = ClientTerms {
+        id: ClientId::parse("app").unwrap(),
+        generation: 2,
+        in_force: Arc::default(),
         scope: Scope::parse("read write").unwrap(),
         audience: Audience::parse(["https://api.example"]).unwrap(),
-        person: None,
     };
     let digest = TokenDigest::of(&number.to_string());
     let payload = encode_issued(digest, number, 1_800_000_000 + number, &terms).unwrap();

@@ -15,7 +15,7 @@ use tessera::oauth::audience::Audience;
 use tessera::oauth::scope::Scope;
 use tessera::token::access_token::{AccessToken, TokenReference};
 use tessera::token::event::{KIND_ISSUED, KIND_REVOKED, SCHEMA_ISSUED, SCHEMA_REVOKED, encode_issued, encode_revoked};
-use tessera::token::grant::GrantTerms;
+use tessera::token::grant::ClientTerms;
 
 use super::program::{Home, admin, introspect_request};
 use super::strace::{FIRST_SEGMENT, Fault, SECOND_SEGMENT};
@@ -35,12 +35,12 @@ fn append(home: &Home, revoked: &[String]) {
         &mut |_| {},
     )
     .unwrap();
-    let terms = GrantTerms {
-        client_id: ClientId::parse("filler").unwrap(),
-        client_generation: 0,
+    let terms = ClientTerms {
+        id: ClientId::parse("filler").unwrap(),
+        generation: 0,
+        in_force: Arc::default(),
         scope: Scope::parse("read").unwrap(),
         audience: Audience::empty(),
-        person: None,
     };
     let random = SystemRandom::new();
     let fillers = (0..FILLERS).map(|_| {

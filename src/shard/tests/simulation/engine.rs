@@ -16,6 +16,7 @@ use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
 use crate::client::registry::ClientRegistry;
 use crate::client::secret::ClientSecret;
 use crate::clock::ManualTime;
+use crate::grant::terms_of;
 use crate::journal::commit::{CommitOutcome, Committer};
 use crate::journal::sim::{keys, options};
 use crate::journal::snapshot::{RecordsSection, SnapshotRead, SnapshotStore, SnapshotWriter, restore};
@@ -269,12 +270,7 @@ impl Machine {
         let Some(registered) = process.registry.find(name(client).as_str()) else { return };
         let issued_at = process.clock.now().as_seconds_u32();
         let mut issue = token(number);
-        issue.terms = Arc::new(GrantTerms {
-            client_id: registered.id.clone(),
-            client_generation: registered.generation,
-            ..GrantTerms::clone(&issue.terms)
-        });
-        issue.in_force = Arc::clone(&registered.in_force);
+        issue.terms = terms_of(&registered, issue.terms.client.scope.clone());
         (issue.issued_at, issue.expires_at) = (issued_at, issued_at + lifetime);
         let partition = process.router.partition_of(RoutingId(number));
         let shard = process.router.shard_of(partition);

@@ -11,6 +11,7 @@ use super::database::Fold;
 use super::engine::{Process, index, name};
 use super::oracle::Expected;
 use super::*;
+use crate::grant::terms_of;
 use crate::oauth::subject::Subject;
 use crate::shard::people::{
     GrantedToken, MintedAccess, MintedRefresh, NewCode, PersonError, PersonRequest, Proof, RedeemCode, RefreshGrant,
@@ -18,7 +19,7 @@ use crate::shard::people::{
 };
 use crate::token::code::CodeReference;
 use crate::token::grant_id::GrantId;
-use crate::token::person::{InForce, PersonTerms, Standing};
+use crate::token::person::{PersonTerms, Standing};
 use crate::token::refresh_token::RefreshReference;
 
 /// A grant from its code on, as its client knows it.
@@ -101,20 +102,13 @@ impl KnownGrant {
         let registered = process.registry.find(name(client).as_str())?;
         let bytes = (u128::from(random.next()) << 64 | u128::from(random.next())).to_le_bytes();
         let (id, now) = (GrantId::from_bytes(bytes), process.clock.now().as_seconds_u32());
-        let person = PersonTerms { grant_id: id, subject: subject(), subject_generation: 0, auth_time: now };
-        let terms = GrantTerms {
-            client_id: registered.id.clone(),
-            client_generation: registered.generation,
-            scope: Scope::parse("read write").unwrap(),
-            audience: Audience::empty(),
-            person: Some(Arc::new(person)),
-        };
-        let standing = Some(Arc::new(Standing::new(Arc::default(), 0)));
+        let (subject, standing) = (subject(), Standing::default());
+        let person = PersonTerms { grant_id: id, subject, subject_generation: 0, auth_time: now, standing };
+        let terms = terms_of(&registered, Scope::parse("read write").unwrap());
         let code_expires_at = now + 60 + u32::try_from(random.below(600)).unwrap();
         let code = NewCode {
             code: CodeReference { grant_id: id, digest: code_digest(id) },
-            terms: Arc::new(terms),
-            in_force: InForce { client: Arc::clone(&registered.in_force), standing },
+            terms: terms.granted_by(person),
             redirect_uri: None,
             code_challenge: None,
             nonce: None,
@@ -407,7 +401,7 @@ impl KnownGrant {
         let Some(grant) = process.state_of(self.id.routing_id()).person_grant(self.id) else { return };
         let generation = grant.refresh.map(|refresh| refresh.generation);
         assert_eq!(fold.grants.get(&self.id).copied(), generation, "a grant in memory and in the tables");
-        let is_ended = grant.in_force.standing.as_ref().is_some_and(|standing| standing.ended() != 0);
+        let is_ended = grant.terms.person.as_ref().is_some_and(|person| person.ended() != 0);
         assert_eq!(fold.ended.contains(&self.id), is_ended, "the end of a grant in memory and in the tables");
     }
 
