@@ -25,6 +25,8 @@ mod people;
 mod random;
 #[path = "fixtures/registry.rs"]
 mod registry;
+#[path = "fixtures/served.rs"]
+mod served;
 #[path = "fixtures/shards.rs"]
 mod shards;
 #[path = "fixtures/texts.rs"]

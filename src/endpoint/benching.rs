@@ -47,23 +47,37 @@ pub fn parse_batch(body: &[u8]) -> Option<usize> {
     BatchRequest::parse(body).ok().map(|batch| batch.tokens().len())
 }
 
-/// A worker of a server that is ready, without connections.
+/// A server that is ready, without connections: what its workers share.
+pub struct Ready {
+    gate: Arc<Gate>,
+    metrics: HttpMetrics,
+}
+
+impl Ready {
+    /// For a service, at a time that is `clock`'s.
+    #[must_use]
+    pub fn new(service: Service, clock: Arc<Clock>) -> Self {
+        let gate = Gate::new(clock, Arc::default(), Duration::MAX, Duration::MAX);
+        gate.open(service);
+        Self { gate: Arc::new(gate), metrics: HttpMetrics::default() }
+    }
+
+    /// One more worker.
+    #[must_use]
+    pub fn worker(&self) -> Requests {
+        let worker = Worker { gate: Arc::clone(&self.gate), metrics: self.metrics.worker() };
+        let limits = Limits { head: Duration::MAX, idle: Duration::MAX };
+        Requests { path: FastPath::new(Data::new(worker), limits), answers: Vec::with_capacity(1 << 20) }
+    }
+}
+
+/// A worker of a server that is ready.
 pub struct Requests {
     path: FastPath,
     answers: Vec<u8>,
 }
 
 impl Requests {
-    /// For a service, at a time that is `clock`'s.
-    #[must_use]
-    pub fn new(service: Service, clock: Arc<Clock>) -> Self {
-        let gate = Gate::new(clock, Arc::default(), Duration::MAX, Duration::MAX);
-        gate.open(service);
-        let worker = Worker { gate: Arc::new(gate), metrics: HttpMetrics::default().worker() };
-        let limits = Limits { head: Duration::MAX, idle: Duration::MAX };
-        Self { path: FastPath::new(Data::new(worker), limits), answers: Vec::with_capacity(1 << 20) }
-    }
-
     /// All that a worker does between reading the bytes of a request and writing those of its answer. `None` if they are no
     /// whole request of the fast path, or its answer waits for something.
     #[must_use]

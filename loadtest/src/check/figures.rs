@@ -123,25 +123,11 @@ async fn refresh(options: &Rounds, tessera: &mut Site, figures: &mut Figures) ->
     Ok(())
 }
 
-/// On one core and on two, of which the second may be the load's as well.
+/// On one core and on two, of which the second may be the load's as well. That alone has its price, which the floor pays too.
 async fn workers(options: &Rounds, figures: &mut Figures) -> Result<(), CheckError> {
-    let cores = |text: &str| text.parse::<Cores>().ok();
-    let mut turns = Vec::new();
-    for server_cores in ["0", "0-1"] {
-        let settings = Settings {
-            server_cores: cores(server_cores),
-            load_cores: cores("1"),
-            ..options.settings(Subject::Tessera, Durability::Memory, options.tokens)
-        };
-        let mut site = Site::start(settings, Scenario::Introspect).await?;
-        let closed = options.closed(Scenario::Introspect);
-        let [steps] = options.in_turn(&format!("introspect on cores {server_cores}"), [(&mut site, &closed)]).await?;
-        turns.push(steps);
-        site.stop().await?;
-    }
-    if let [one, two] = &*turns {
-        figures.extend([figure::two_workers_cpu_to_one(two, one)]);
-    }
+    let own = options.on_one_core_and_on_two(Subject::Tessera, options.tokens).await?;
+    let bare = options.on_one_core_and_on_two(Subject::Floor, FEW).await?;
+    figures.extend([figure::two_workers_cpu_to_one(&own, &bare)]);
     Ok(())
 }
 
@@ -159,6 +145,23 @@ impl Rounds {
         scenario: Scenario,
     ) -> Result<Site, SiteError> {
         Site::start(self.settings(subject, durability, tokens), scenario).await
+    }
+
+    async fn on_one_core_and_on_two(&self, subject: Subject, tokens: u64) -> Result<[Vec<Step>; 2], SiteError> {
+        let closed = self.closed(Scenario::Introspect);
+        let mut turns = [const { Vec::new() }; 2];
+        let cores = Cores::all()?;
+        for (count, steps) in (1..).zip(&mut turns) {
+            let settings = Settings {
+                server_cores: Some(cores.first(count)),
+                load_cores: Some(cores.last()),
+                ..self.settings(subject, Durability::Memory, tokens)
+            };
+            let mut site = Site::start(settings, Scenario::Introspect).await?;
+            [*steps] = self.in_turn(&format!("introspect, workers: {count}"), [(&mut site, &closed)]).await?;
+            site.stop().await?;
+        }
+        Ok(turns)
     }
 
     /// Each connection asks again as soon as it is answered.
