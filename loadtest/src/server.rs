@@ -46,7 +46,7 @@ impl Installation {
         Ok(Self {
             program: std::path::absolute(program)?,
             data_dir,
-            address: own_address(PORT),
+            address: own_address(),
             admin: Credentials::new("operator", format!("operator-{:032x}", random.u128(..))),
             arguments: arguments.to_vec(),
         })
@@ -133,8 +133,6 @@ pub(crate) enum ServerError {
 const READY_LIMIT: Duration = Duration::from_secs(300);
 /// How long a server may take to stop: it lets requests end for 20 s.
 const STOP_LIMIT: Duration = Duration::from_secs(40);
-/// Any port that needs no rights, or one of the next.
-const PORT: u16 = 8080;
 const LAST_WORDS: usize = 8;
 
 impl Server {

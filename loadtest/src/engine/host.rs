@@ -111,7 +111,7 @@ impl Process {
         arguments: &[String],
         (workers, cores): (usize, &Cores),
     ) -> Result<Self, HostError> {
-        let address = own_address(PORT);
+        let address = own_address();
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["serve", name, "--listen", &address.to_string(), "--workers", &workers.to_string()]);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
@@ -203,8 +203,6 @@ fn to_pid(id: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(id).ok()?)
 }
 
-/// Any port that needs no rights.
-const PORT: u16 = 8079;
 const PAUSE: Duration = Duration::from_millis(5);
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -75,7 +75,7 @@ impl Cluster {
         if !copied.success() {
             return Err(io::Error::other("the files of a new cluster cannot be copied").into());
         }
-        let address = own_address(PORT);
+        let address = own_address();
         let own = [
             format!("listen_addresses={}", address.ip()),
             format!("port={}", address.port()),
@@ -214,8 +214,8 @@ impl Drop for Cluster {
 }
 
 const SUPERUSER: &str = "postgres";
-/// The port that PostgreSQL usually has, and the first of those that clusters have.
-const PORT: u16 = 5432;
+/// The first port of [`own_address`]: any that needs no rights.
+const FIRST_PORT: u16 = 8080;
 const TEMPLATE: &str = "template";
 /// How long a cluster may take to quit, all in all two seconds.
 const QUIT_PAUSE: Duration = Duration::from_millis(10);
@@ -238,13 +238,13 @@ fn signal<'a>(processes: impl IntoIterator<Item = &'a Pid>, signal: Signal) {
 }
 
 /// An address of this machine that nobody else uses, so that a server finds its port free at every start. The process id makes
-/// the IP address, and each call another port: `first_port` or one of the next. Other programs are on 127.0.0.1, and connections
-/// come from there; ports that are given to whoever asks for any begin at 32,768.
-pub fn own_address(first_port: u16) -> SocketAddr {
+/// the IP address, and each call another port. Other programs are on 127.0.0.1, and connections come from there; ports that are
+/// given to whoever asks for any begin at 32,768.
+pub fn own_address() -> SocketAddr {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     // A process id has 22 bits at most.
     let [low, middle, upper, _] = std::process::id().to_le_bytes();
-    let port = first_port.saturating_add(CALLS.fetch_add(1, Ordering::Relaxed));
+    let port = FIRST_PORT.saturating_add(CALLS.fetch_add(1, Ordering::Relaxed));
     (Ipv4Addr::new(127, upper | 64, middle, low), port).into()
 }
 

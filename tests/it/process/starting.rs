@@ -89,7 +89,7 @@ fn while_the_journal_is_read_every_answer_is_503_or_right() {
     program.stop();
     append(&home, &revoked);
 
-    let address = own_address(PORT);
+    let address = own_address();
     let is_ready = AtomicBool::new(false);
     // Everybody has been told once that it is not ready, and then the journal may be read.
     let refused = AtomicUsize::new(0);
@@ -136,6 +136,3 @@ fn while_the_journal_is_read_every_answer_is_503_or_right() {
         askers.into_iter().for_each(|asker| asker.join().unwrap());
     });
 }
-
-/// The first of those that [`own_address`] gives.
-const PORT: u16 = 8080;
