@@ -15,6 +15,8 @@ use crate::operations::{OPERATIONS, prepare};
 mod clients;
 #[path = "fixtures/digests.rs"]
 mod digests;
+#[path = "fixtures/jwts.rs"]
+mod jwts;
 #[path = "fixtures/kept.rs"]
 mod kept;
 #[path = "fixtures/operations.rs"]

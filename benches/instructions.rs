@@ -18,6 +18,8 @@ use crate::operations::{Operation, prepare};
 mod clients;
 #[path = "fixtures/digests.rs"]
 mod digests;
+#[path = "fixtures/jwts.rs"]
+mod jwts;
 #[path = "fixtures/operations.rs"]
 mod operations;
 #[path = "fixtures/people.rs"]
@@ -46,6 +48,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[bench::basic_read("basic_read")]
 #[bench::client_authentication("client_authentication")]
 #[bench::request_introspect_hit("request_introspect_hit")]
+#[bench::request_introspect_jwt("request_introspect_jwt")]
 #[bench::request_introspect_miss("request_introspect_miss")]
 #[bench::request_introspect_garbage("request_introspect_garbage")]
 #[bench::request_batch_1000("request_batch_1000")]

@@ -4,6 +4,8 @@
 //! that owns the table, and the two concurrent maps that one would take instead of a table of one's own. All of them digest
 //! the text, look the token up, see whether it is active, and read what an answer would be made of.
 //!
+//! Of JWTs, which are longer, the server's way alone is measured: what the others do with a digest they do with theirs.
+//!
 //! A mailbox is timed by the clock, for two threads take part; the others in CPU time.
 //!
 //! No text comes twice before all have come, so that a look-up finds its slot as cold as it is.
@@ -27,6 +29,7 @@ use tessera::token::digest::TokenDigest;
 
 use crate::clients::{LATER, NOW};
 use crate::cpu_measurement::CpuTime;
+use crate::jwts::jwt;
 use crate::scale::scaled;
 use crate::shards::{Fate, Shelf};
 use crate::texts::text;
@@ -37,6 +40,8 @@ mod clients;
 mod cpu_measurement;
 #[path = "fixtures/cpu_time.rs"]
 mod cpu_time;
+#[path = "fixtures/jwts.rs"]
+mod jwts;
 #[path = "fixtures/measure.rs"]
 mod measure;
 #[path = "fixtures/random.rs"]
@@ -76,6 +81,10 @@ fn introspect(criterion: &mut Criterion<CpuTime>) {
             bencher.iter(|| view.answer(black_box(presented.next())));
         });
     }
+    let jwts = Presented::of((0..scaled(OTHERS)).map(jwt));
+    group.bench_function(name("hit_jwt/view"), |bencher| {
+        bencher.iter(|| view.answer(black_box(jwts.next())));
+    });
     let hits = Presented::live();
     let mailbox = view.ask(&system);
     group.bench_function(name("hit/mailbox_one_at_a_time"), |bencher| {
@@ -159,7 +168,8 @@ struct View {
 impl View {
     fn filled(system: &SystemRunner) -> Self {
         let mut shelf = Shelf::new();
-        tokens().for_each(|(number, fate)| shelf.put(number, fate));
+        tokens().for_each(|(number, fate)| shelf.put(number, &text(number), fate));
+        (0..scaled(OTHERS)).for_each(|number| shelf.put(number, &jwt(number), Fate::Lives));
         let running = system.block_on(async { shelf.start() });
         Self { shards: running.shards(), running }
     }

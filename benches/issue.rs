@@ -2,21 +2,33 @@
 //! the answer, through the shard and the journal, by durability class.
 
 use std::fmt::Debug;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Actor as _;
 use actix_rt::SystemRunner;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::{StreamExt as _, stream};
+use ring::rand::SystemRandom;
+use ring::signature::Ed25519KeyPair;
+use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 use tessera::clock::{Clock, TimeSource, UnixTime};
 use tessera::journal::{Journal, JournalKeys, Lane, Options, RealDisk};
+use tessera::oauth::algorithm::SigningAlgorithm;
 use tessera::shard::actor::ShardParts;
 use tessera::shard::message::IssueToken;
 use tessera::shard::people::Refreshed;
 use tessera::shard::{Router, RunningShards, ShardError, Shards};
-use tessera::token::access_token::{RoutingId, TokenReference};
+use tessera::signing::actor::{KeyActor, KeyActorParts, StoreKey, ask};
+use tessera::signing::private_key::PrivateKey;
+use tessera::signing::registry::KeyRegistry;
+use tessera::signing::seal::Sealer;
+use tessera::token::access_token::{AccessToken, RoutingId, TokenReference};
+use tessera::token::grant::GrantTerms;
+use tessera::token::jwt::Claims;
 use tessera::token::state::ShardState;
 
 use crate::clients::{Clients, LATER, NOW};
@@ -41,12 +53,48 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 criterion_group! {
     name = benches;
     config = measure::criterion();
-    targets = issue, redeem_code, refresh
+    targets = issue, issue_jwt, redeem_code, refresh
 }
 criterion_main!(benches);
 
 fn issue(criterion: &mut Criterion) {
     bench(criterion, "issue", &[Durability::Sync, Durability::Relaxed, Durability::Memory], Worker::issue);
+}
+
+/// What a JWT costs more than an opaque token and a bare signature beside it: minted, and issued without a journal. Both come at
+/// the same pace then, for a shard that many wait for is woken more seldom. It is CPU time of all threads, which wait for each other.
+fn issue_jwt(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("issue_jwt");
+    group.throughput(Throughput::Elements(1));
+    let mut worker = Worker::start(Durability::Memory);
+    let minting = Minting::new(&worker.system);
+    let ways = [("opaque_and_bare_signature", Minting::opaque_and_bare_signature as Mint), ("EdDSA", Minting::jwt)];
+    for (name, mint) in [("opaque", Minting::opaque as Mint)].into_iter().chain(ways) {
+        let mint_all = |clients: &Clients, tokens| {
+            (0..tokens).for_each(|number| drop(black_box(mint(&minting, clients.terms_of(number)))));
+        };
+        group.bench_function(BenchmarkId::new("minted", name), |bencher| {
+            bencher.iter_custom(|tokens| cpu_time_of(|| mint_all(&worker.clients, tokens)));
+        });
+    }
+    for (name, mint) in ways {
+        group.bench_function(BenchmarkId::new("issued", name), |bencher| {
+            bencher.iter_custom(|tokens| cpu_time_of(|| worker.mint(&minting, mint, tokens)));
+        });
+    }
+    worker.stop();
+}
+
+/// The CPU time that all threads use for it.
+fn cpu_time_of(work: impl FnOnce()) -> Duration {
+    let used = || {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or_default())
+    };
+    let before = used();
+    work();
+    used().saturating_sub(before)
 }
 
 fn redeem_code(criterion: &mut Criterion) {
@@ -135,6 +183,19 @@ impl Worker {
         self.time(numbers.map(|number| self.issued(number)), in_flight)
     }
 
+    /// Mints so many tokens, and has them issued, many at once.
+    fn mint(&mut self, minting: &Minting, mint: Mint, tokens: u64) {
+        let numbers = self.draw(tokens);
+        let issued = async |number| {
+            let terms = self.clients.terms_of(number);
+            let token = mint(minting, terms);
+            let issue =
+                || IssueToken { reference: token.reference(), issued_at: NOW, expires_at: LATER, terms: terms.clone() };
+            acknowledged(async || self.shards.issue(issue()).await).await;
+        };
+        self.time(numbers.map(issued), IN_FLIGHT);
+    }
+
     fn redeem_codes(&mut self, codes: u64, in_flight: usize) -> Duration {
         let numbers = self.draw(codes);
         self.time(numbers.clone().map(|number| self.stored(number)), BEFORE_IN_FLIGHT);
@@ -202,6 +263,57 @@ impl Worker {
             journal.close().expect("the journal is whole");
             directory.close().expect("the directory can be removed");
         }
+    }
+}
+
+/// What mints tokens.
+struct Minting {
+    keys: Arc<KeyRegistry>,
+    pair: Ed25519KeyPair,
+    random: SystemRandom,
+}
+
+/// Header and payload of a JWT of these clients, with the dot between them.
+const SIGNING_INPUT_BYTES: usize = 365;
+/// How many tokens are on their way at once.
+const IN_FLIGHT: usize = 256;
+
+type Mint = fn(&Minting, &GrantTerms) -> AccessToken;
+
+impl Minting {
+    fn new(system: &SystemRunner) -> Self {
+        let (random, clock) = (SystemRandom::new(), Arc::new(Clock::system()));
+        let key = PrivateKey::generate(SigningAlgorithm::EdDsa, &random).expect("there is randomness");
+        let pair = Ed25519KeyPair::from_pkcs8(key.as_pkcs8()).expect("it is a key");
+        let keys = Arc::<KeyRegistry>::default();
+        let actor = KeyActor::new(KeyActorParts {
+            registry: Arc::clone(&keys),
+            lane: Lane::memory(),
+            sealer: Sealer::new(&[0; 32]),
+            clock,
+            random: Arc::new(SystemRandom::new()),
+        });
+        let signs_from = UnixTime::from_seconds(0);
+        let stored = system.block_on(async move { ask(&actor.start(), StoreKey { key, signs_from }).await });
+        stored.expect("a key can be kept");
+        Self { keys, pair, random }
+    }
+
+    fn opaque(&self, _: &GrantTerms) -> AccessToken {
+        AccessToken::random(&self.random).expect("there is randomness")
+    }
+
+    fn opaque_and_bare_signature(&self, terms: &GrantTerms) -> AccessToken {
+        black_box(self.pair.sign(black_box(&[b'a'; SIGNING_INPUT_BYTES])));
+        self.opaque(terms)
+    }
+
+    fn jwt(&self, terms: &GrantTerms) -> AccessToken {
+        let keys = self.keys.keys();
+        let now = UnixTime::from_seconds(NOW.into());
+        let key = keys.signing(SigningAlgorithm::EdDsa, now).expect("there is one");
+        let claims = Claims { issuer: "https://as.example", terms, issued_at: NOW, expires_at: LATER };
+        AccessToken::signed(&claims, None, key, &self.random).expect("there is randomness")
     }
 }
 

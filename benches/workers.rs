@@ -54,7 +54,7 @@ const PRESENTED: u64 = 250_000;
 
 fn workers(criterion: &mut Criterion<CpuTime>) {
     let live = scaled(LIVE);
-    let served = Served::filled(live);
+    let served = Served::filled((0..live).map(text));
     let requests: Vec<_> = (0..scaled(PRESENTED)).map(|number| introspect(&text(random(number) % live))).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut group = criterion.benchmark_group("workers");

@@ -450,6 +450,7 @@ mod tests {
     use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
     use crate::client::{Client, Credential};
     use crate::oauth::audience::Audience;
+    use crate::oauth::authentication_context::AuthenticationContext;
     use crate::oauth::scope::Scope;
     use crate::oauth::subject::Subject;
     use crate::token::access_token::AccessToken;
@@ -602,7 +603,8 @@ mod tests {
     fn person_seeds() -> Vec<(&'static str, Vec<u8>)> {
         let (grant_id, digest) = (GrantId::from_bytes([3; 16]), TokenDigest::from_bytes([7; 16]));
         let (subject, standing) = (Subject::parse("ada").unwrap(), Standing::default());
-        let person = PersonTerms { grant_id, subject, subject_generation: 1, auth_time: 2, standing };
+        let context = AuthenticationContext::new(["pwd"], Some("urn:sure"));
+        let person = PersonTerms { grant_id, subject, subject_generation: 1, auth_time: 2, context, standing };
         let without = GrantTerms::from(ClientTerms {
             id: ClientId::parse("a-longer-client-id").unwrap(),
             generation: 1,
@@ -642,7 +644,9 @@ mod tests {
             refresh,
             access_expires_at: 20,
         };
-        let access = AccessIssued { digest, issued_at: 5, expires_at: 20, scope: Some(Scope::parse("read").unwrap()) };
+        let audience = Some(Audience::parse(["https://api.example"]).unwrap());
+        let scope = Some(Scope::parse("read").unwrap());
+        let access = AccessIssued { digest, issued_at: 5, expires_at: 20, scope, audience };
         let records = [
             (KIND_CODE_STORED, encode_code(grant_id, &code)),
             (KIND_DEVICE_STORED, encode_device(grant_id, &device(DeviceDecision::Awaited, without))),

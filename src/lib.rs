@@ -55,7 +55,9 @@
 //! - A token is owned by one shard, which handles one message at a time; so is a person's grant, with all that hangs on it. Of any
 //!   number of redemptions of one code one succeeds, and a refresh token has one successor, for it follows from the token itself.
 //! - A lost answer logs nobody out: who refreshes again inside the window gets the same tokens again, and another access token
-//!   where that one lives no more. A refresh token that comes up after that ends its grant.
+//!   where that one lives no more, or is a JWT. A refresh token that comes up after that ends its grant.
+//! - A JWT is known as an opaque token is, by the digest of its text: no signature is verified here, and a revocation counts for
+//!   it too. Before a key signs one, it is durable that the key stays published until that has expired.
 //! - Apply, append, reply when durable: **every** reply of an actor, a refusal or a no-op too, waits until all that it may
 //!   rest on is synced. The one exception is an issued access token with durability `relaxed`.
 //! - What is visible is durable: a revocation counts from the moment that a crash cannot take it back.

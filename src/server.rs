@@ -39,6 +39,7 @@ use crate::journal::disk::DiskLock;
 use crate::journal::snapshot::SnapshotRead;
 use crate::journal::{Disk as _, Journal, JournalError, Lane, Opened, Opening, Options, RealDisk};
 use crate::oauth::algorithm::SigningAlgorithm;
+use crate::oauth::audience::Audience;
 use crate::password::hash::NoResources;
 use crate::password::pool::PasswordPool;
 use crate::postgres::{Mark, PostgresError, ProjectorParts, RunningProjector};
@@ -247,8 +248,9 @@ impl Server {
         let shards = running_shards.shards();
         let first_admin =
             ensure_admin(config.bootstrap_client.as_ref(), &ground.registries.clients, &clients.actor).await?;
-        let algorithms = config.tokens.key_algorithms.names().filter_map(SigningAlgorithm::parse).collect::<Vec<_>>();
-        signing_keys.ensure(&algorithms, clock.now()).await?;
+        let key_algorithms =
+            config.tokens.key_algorithms.names().filter_map(SigningAlgorithm::parse).collect::<Vec<_>>();
+        signing_keys.ensure(&key_algorithms, clock.now()).await?;
         let snapshots = kept.journal().map(|journal| start_snapshots(config, &ground, &shards, journal)).transpose()?;
         let projector = kept.journal().map(|journal| start_projector(config, &ground, &keys, journal)).transpose()?;
         let (projector, projection) = projector.flatten().unzip();
@@ -284,7 +286,12 @@ impl Server {
             secret_pool: users.secret_pool,
             shards: Arc::clone(&shards),
             snapshots: snapshots.as_ref().map(RunningSnapshots::snapshots),
-            defaults: Defaults { access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds },
+            defaults: Defaults {
+                access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds,
+                access_token_signing_alg: SigningAlgorithm::usual_of(&key_algorithms),
+                audience: Audience::parse([&*issuer]).unwrap_or_else(|_| Audience::empty()),
+            },
+            key_algorithms,
             pages,
             csrf: Csrf::new(&keys.csrf),
             guesses: Guesses::default(),

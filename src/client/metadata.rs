@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::client::id::ClientId;
+use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::application_type::ApplicationType;
 use crate::oauth::audience::Audience;
 use crate::oauth::grant_type::GrantType;
@@ -36,6 +37,10 @@ pub struct ClientMetadata {
     pub introspection: Introspection,
     /// How long its access tokens live, 1 to [`LIFETIME_SECONDS_MAX`] seconds; the server's default if absent.
     pub access_token_lifetime_seconds: Option<u32>,
+    /// What its access tokens look like.
+    pub access_token_format: AccessTokenFormat,
+    /// What its access tokens are signed with, where they are JWTs; the server's default if absent.
+    pub access_token_signing_alg: Option<SigningAlgorithm>,
     /// Whether each refresh gives a new refresh token. Always so for public clients (RFC 9700 §2.2.2).
     pub refresh_token_rotation: bool,
     /// How long a refresh token that was used gives the same successor again, 0 to [`RETRY_SECONDS_MAX`] seconds.
@@ -85,6 +90,17 @@ pub enum TokenEndpointAuthMethod {
     ClientSecretPost,
     /// Not at all: a public client (RFC 6749 §2.1), which is known by its `client_id` alone.
     None,
+}
+
+/// What an access token looks like. Either is known by introspection and ended by revocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessTokenFormat {
+    /// Random characters, which mean something to this server alone.
+    #[default]
+    Opaque,
+    /// A JWT (RFC 9068), which a resource server can read and verify by itself.
+    Jwt,
 }
 
 /// Whose tokens a client may introspect. A token that it may not see is inactive to it.
@@ -150,6 +166,12 @@ pub struct ClientMetadataDocument {
     /// See [`ClientMetadata::access_token_lifetime_seconds`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime_seconds: Option<u32>,
+    /// See [`ClientMetadata::access_token_format`]; `opaque` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token_format: Option<AccessTokenFormat>,
+    /// See [`ClientMetadata::access_token_signing_alg`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token_signing_alg: Option<SigningAlgorithm>,
     /// See [`ClientMetadata::refresh_token_rotation`]; true if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token_rotation: Option<bool>,
@@ -228,6 +250,8 @@ impl ClientMetadata {
                 .map(|seconds| within(seconds, 1..=LIFETIME_SECONDS_MAX))
                 .transpose()
                 .map_err(of("access_token_lifetime_seconds"))?,
+            access_token_format: document.access_token_format.unwrap_or_default(),
+            access_token_signing_alg: document.access_token_signing_alg,
             refresh_token_rotation: document.refresh_token_rotation.unwrap_or(true),
             refresh_token_retry_seconds: document
                 .refresh_token_retry_seconds
@@ -242,6 +266,9 @@ impl ClientMetadata {
                 .map_err(of("allowed_cors_origins"))?,
         };
         metadata.check_grants()?;
+        if metadata.access_token_signing_alg.is_some() && metadata.access_token_format != AccessTokenFormat::Jwt {
+            return Err(of("access_token_signing_alg")("only tokens of the access_token_format jwt are signed"));
+        }
         if is_public {
             metadata.check_public()?;
         }
@@ -307,6 +334,8 @@ impl ClientMetadata {
             audience: Some(self.audience.members().map(str::to_owned).collect()),
             introspection: Some(self.introspection),
             access_token_lifetime_seconds: self.access_token_lifetime_seconds,
+            access_token_format: shown(self.access_token_format, AccessTokenFormat::default(), false),
+            access_token_signing_alg: self.access_token_signing_alg,
             refresh_token_rotation: shown(self.refresh_token_rotation, true, has_refresh),
             refresh_token_retry_seconds: shown(self.refresh_token_retry_seconds, RETRY_SECONDS_USUAL, has_refresh),
             refresh_token_lifetime_seconds: shown(
@@ -452,6 +481,14 @@ mod tests {
         check(r#"{"access_token_lifetime_seconds":0}"#, Err("access_token_lifetime_seconds"));
         check(r#"{"access_token_lifetime_seconds":31536000}"#, Ok(()));
         check(r#"{"access_token_lifetime_seconds":31536001}"#, Err("access_token_lifetime_seconds"));
+        check(r#"{"access_token_format":"opaque"}"#, Ok(()));
+        check(r#"{"access_token_format":"jwt"}"#, Ok(()));
+        check(r#"{"access_token_format":"jwt","access_token_signing_alg":"ES384"}"#, Ok(()));
+        check(
+            r#"{"access_token_format":"opaque","access_token_signing_alg":"EdDSA"}"#,
+            Err("access_token_signing_alg"),
+        );
+        check(r#"{"access_token_signing_alg":"EdDSA"}"#, Err("access_token_signing_alg"));
     }
 
     #[test]
@@ -539,6 +576,10 @@ mod tests {
     fn an_unknown_member_is_refused() {
         let error = serde_json::from_str::<ClientMetadataDocument>(r#"{"scopes":"a"}"#).unwrap_err();
         assert!(error.to_string().contains("unknown field `scopes`"), "{error}");
+        for json in [r#"{"access_token_format":"JWT"}"#, r#"{"access_token_signing_alg":"none"}"#] {
+            let error = serde_json::from_str::<ClientMetadataDocument>(json).unwrap_err();
+            assert!(error.to_string().contains("unknown variant"), "{error}");
+        }
     }
 
     #[test]
@@ -552,6 +593,7 @@ mod tests {
                 "refresh_token_rotation":false,"refresh_token_retry_seconds":1,"refresh_token_lifetime_seconds":3,
                 "refresh_token_idle_seconds":2}"#,
             r#"{"redirect_uris":["com.example.app:/cb"],"application_type":"native","refresh_token_lifetime_seconds":3}"#,
+            r#"{"access_token_format":"jwt","access_token_signing_alg":"PS256"}"#,
         ] {
             let metadata = ClientMetadata::parse(&serde_json::from_str(json).unwrap()).unwrap();
             assert_eq!(ClientMetadata::parse(&metadata.to_document()), Ok(metadata), "{json}");

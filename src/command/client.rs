@@ -65,6 +65,10 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) {
         // What a client has by default depends on whether it has a secret.
         document.remove("introspection");
     }
+    if metadata.access_token_format.as_deref() == Some("opaque") && metadata.access_token_signing_alg.is_none() {
+        // What is not signed has no algorithm.
+        document.remove("access_token_signing_alg");
+    }
     let mut set = |member: &str, value: Option<Value>| {
         if let Some(value) = value {
             document.insert(member.to_owned(), value);
@@ -75,6 +79,8 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) {
     set("audience", metadata.audience.as_ref().map(|audience| json!(audience)));
     set("introspection", metadata.introspection.map(|right| json!(right.as_str())));
     set("access_token_lifetime_seconds", metadata.access_token_lifetime_seconds.map(|seconds| json!(seconds)));
+    set("access_token_format", metadata.access_token_format.as_ref().map(|format| json!(format)));
+    set("access_token_signing_alg", metadata.access_token_signing_alg.as_ref().map(|algorithm| json!(algorithm)));
     let grant_types = metadata.grant_type.as_ref();
     let names = |types: &Vec<String>| types.iter().map(|name| json!(grant_type(name))).collect();
     set("grant_types", grant_types.map(names));

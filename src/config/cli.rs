@@ -50,6 +50,7 @@ use crate::config::cli::journal::{DirectoryFlags, JournalCommand};
 use crate::config::cli::key::KeyCommand;
 use crate::config::cli::user::UserCommand;
 use crate::config::setting::{SETTINGS, Setting};
+use crate::config::value::KEY_ALGORITHMS;
 
 /// What the process was asked to do.
 #[derive(Debug, Subcommand)]
@@ -296,8 +297,8 @@ pub struct CreateClient {
 #[derive(Debug, Args)]
 #[command(override_usage = "tessera client update <CLIENT_ID> [OPTIONS]")]
 #[command(group = ArgGroup::new("change").required(true).multiple(true)
-    .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds", "grant_type", "redirect_uri",
-           "application_type", "token_endpoint_auth_method", "refresh_token_rotation", "refresh_token_retry_seconds",
+    .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds", "access_token_format",
+           "access_token_signing_alg", "grant_type", "redirect_uri", "application_type", "token_endpoint_auth_method", "refresh_token_rotation", "refresh_token_retry_seconds",
            "refresh_token_lifetime_seconds", "refresh_token_idle_seconds", "require_pushed_authorization_requests",
            "nonce_instead_of_pkce", "skip_consent", "allowed_cors_origin"]))]
 pub struct UpdateClient {
@@ -367,6 +368,12 @@ pub struct ClientMetadata {
     /// The lifetime of the client's access tokens, in seconds, 1 to 31536000; the server's setting by default.
     #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(1..=31_536_000))]
     pub access_token_lifetime_seconds: Option<u32>,
+    /// What the client's access tokens look like: opaque, or JWTs (RFC 9068) that resource servers can verify themselves.
+    #[arg(long, value_name = "FORMAT", value_parser = ["opaque", "jwt"])]
+    pub access_token_format: Option<String>,
+    /// What the client's JWTs are signed with, one of the server's algorithms; it has a usual one.
+    #[arg(long, value_name = "ALG", value_parser = KEY_ALGORITHMS)]
+    pub access_token_signing_alg: Option<String>,
     /// Whether each refresh gives a new refresh token; only clients with a secret may do without.
     #[arg(long, value_name = "BOOL")]
     pub refresh_token_rotation: Option<bool>,
@@ -544,6 +551,8 @@ mod tests {
             "client create --grant-type authorization_code --grant-type device_code --redirect-uri https://a.example/cb \
              --application-type native --token-endpoint-auth-method none --refresh-token-retry-seconds 0 \
              --allowed-cors-origin https://a.example",
+            "client create --access-token-format jwt --access-token-signing-alg ES384",
+            "client update a --access-token-format opaque",
             "client delete a",
             "client rotate-secret a --data-dir d",
             "client revoke a",
@@ -567,6 +576,8 @@ mod tests {
             "client create --introspection all",
             "client create --grant-type password",
             "client create --refresh-token-retry-seconds 301",
+            "client create --access-token-format JWT",
+            "client create --access-token-signing-alg HS256",
             "client create --access-token-lifetime-seconds 0",
             "client create --access-token-lifetime-seconds 31536001",
         ] {

@@ -14,12 +14,12 @@ use crate::client::actor::{
     ClientError, CreateClient, DeleteClient, ImportClient, ListClients, RevokeClient, RotateSecret, UpdateClient, ask,
 };
 use crate::client::id::ClientId;
-use crate::client::metadata::{ClientMetadata, ClientMetadataDocument};
+use crate::client::metadata::{AccessTokenFormat, ClientMetadata, ClientMetadataDocument, InvalidClientMetadata};
 use crate::client::secret::ClientSecret;
 use crate::endpoint::Surface;
 use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, read_object, serve};
-use crate::endpoint::service::Worker;
+use crate::endpoint::service::{Service, Worker};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::password::hash::PasswordHash;
 use crate::telemetry::http::Endpoint;
@@ -107,7 +107,7 @@ async fn create(asked: Asked) -> HttpResponse {
     administer(asked, async |request| {
         let CreateDocument { client_id, client_secret_hash, metadata } = read_json(request)?;
         let id = client_id.as_deref().map(ClientId::parse).transpose().map_err(|error| invalid_metadata(&error))?;
-        let metadata = ClientMetadata::parse(&metadata)?;
+        let metadata = read_metadata(request, &metadata)?;
         let secret_hash = client_secret_hash.as_deref().map(PasswordHash::parse).transpose();
         let secret_hash = secret_hash.map_err(|error| invalid_metadata(&format!("client_secret_hash: {error}")))?;
         let clients = &request.service.clients;
@@ -153,7 +153,7 @@ async fn show(asked: Asked, client_id: Path<String>) -> HttpResponse {
 
 async fn update(asked: Asked, client_id: Path<String>) -> HttpResponse {
     administer(asked, async |request| {
-        let metadata = ClientMetadata::parse(&read_json(request)?)?;
+        let metadata = read_metadata(request, &read_json(request)?)?;
         let client = ask(&request.service.clients, UpdateClient { id: named(&client_id)?, metadata }).await?;
         Ok(described(&client))
     })
@@ -211,6 +211,26 @@ fn authorize(request: &Arrived<'_>, access: Access) -> Result<(), Rejection> {
 fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Rejection> {
     request.expect_content("application/json")?;
     read_object(&request.body).map_err(|error| invalid_metadata(&error).into())
+}
+
+/// Metadata that this server can keep its word on: there is a key for what the client's tokens are signed with, or one is made.
+fn read_metadata(request: &Arrived<'_>, document: &ClientMetadataDocument) -> Result<ClientMetadata, Rejection> {
+    let metadata = ClientMetadata::parse(document)?;
+    let Service { defaults, key_algorithms, keys, .. } = request.service;
+    let algorithm = metadata.access_token_signing_alg.unwrap_or(defaults.access_token_signing_alg);
+    let mut known: Vec<_> = keys.keys().all(request.now).map(|(key, _)| key.algorithm()).collect();
+    known.extend(key_algorithms);
+    if metadata.access_token_format == AccessTokenFormat::Opaque || known.contains(&algorithm) {
+        return Ok(metadata);
+    }
+    known.sort_unstable();
+    known.dedup();
+    let member = "access_token_signing_alg";
+    let reason = match &*known {
+        [] => "this server has no keys that sign: its setting key_algorithms names none".to_owned(),
+        known => format!("must be one of {}", known.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")),
+    };
+    Err(InvalidClientMetadata { member, reason }.into())
 }
 
 fn invalid_metadata(error: &dyn ToString) -> OAuthError {

@@ -33,7 +33,8 @@ use crate::endpoint::visit::{add_cookie, address};
 use crate::endpoint::{account, device, par};
 use crate::grant::authorization::{AuthorizationError, AuthorizationParameters, AuthorizationRequest};
 use crate::grant::interaction::{Interrupted, Login, Step, decide};
-use crate::grant::terms_of;
+use crate::grant::{resource, terms_of};
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::error::OAuthError;
 use crate::oauth::subject::Subject;
 use crate::shard::people::NewCode;
@@ -300,11 +301,13 @@ impl Asked {
             subject: session.subject.clone(),
             subject_generation: session.generation,
             auth_time: session.auth_time.as_seconds_u32(),
+            context: context_of(request.service, session),
             standing: Standing::new(Arc::clone(&session.in_force)),
         };
+        let audience = resource::decide(self.request.resources.clone(), &self.client, &request.service.defaults)?;
         let new_code = NewCode {
             code: code.reference(),
-            terms: terms_of(&self.client, self.request.scope.clone()).granted_by(person),
+            terms: terms_of(&self.client, self.request.scope.clone(), audience).granted_by(person),
             redirect_uri: self.request.was_redirect_uri_sent.then(|| self.request.redirect_uri.as_str().to_owned()),
             code_challenge: self.request.code_challenge.map(|challenge| *challenge.as_bytes()),
             nonce: self.request.nonce.clone(),
@@ -312,6 +315,12 @@ impl Asked {
         };
         Ok(request.service.shards.store_code(new_code).await?)
     }
+}
+
+/// How the person of a session has proved who they are.
+pub(super) fn context_of(service: &Service, session: &Session) -> AuthenticationContext {
+    let context = AuthenticationContext::new(session.amr.iter().map(String::as_str), session.acr.as_deref());
+    service.users.share(context)
 }
 
 /// What a browser shows of itself.

@@ -10,6 +10,7 @@ use actix_web::web::Query;
 use serde::Deserialize;
 
 use crate::clock::UnixTime;
+use crate::endpoint::authorize::context_of;
 use crate::endpoint::form::Form;
 use crate::endpoint::guesses::{Guess, TooManyGuesses};
 use crate::endpoint::page::csrf::Purpose;
@@ -155,6 +156,7 @@ async fn decide(
                 subject_generation: session.generation,
                 subject_in_force: Arc::clone(&session.in_force),
                 auth_time: session.auth_time.as_seconds_u32(),
+                context: context_of(request.service, session),
             };
             (approve, "/device/done?allowed")
         }

@@ -42,11 +42,13 @@ pub(super) async fn authorize(http: HttpRequest, payload: Payload, worker: Data<
 
 async fn answer(request: &Arrived<'_>, from: Option<IpAddr>) -> Result<HttpResponse, Rejection> {
     request.expect_content("application/x-www-form-urlencoded")?;
-    let form = Form::parse(&request.body)?;
+    let form = Form::parse_with_resources(&request.body)?;
     let client = identify_slowly(request, &form).await?;
     grant::allow(&client, GrantType::DeviceCode)?;
     let service = request.service;
-    let terms = client_credentials::decide(form.find("scope"), &client, &service.defaults, request.now)?.terms;
+    let terms =
+        client_credentials::decide(form.find("scope"), form.resources(), &client, &service.defaults, request.now)?
+            .terms;
     let quota = service.shards.device_quota();
     if !quota.take(&client.id) {
         return Err(Rejection::TooManyDevices);

@@ -8,12 +8,14 @@ use smallvec::SmallVec;
 
 use crate::oauth::error::OAuthError;
 
-/// The parameters of a request. Each is there once: RFC 6749 §3.2 forbids repeats, known parameter or not.
+/// The parameters of a request. Each is there once: RFC 6749 §3.2 forbids repeats, known parameter or not. RFC 8707 §2 allows them
+/// for `resource`, at the endpoints that know it.
 #[derive(Debug)]
 pub(super) struct Form<'a> {
     parameters: SmallVec<[(Cow<'a, str>, Cow<'a, str>); PARAMETERS_USUAL]>,
 }
 
+const RESOURCE: &str = "resource";
 /// Parameters that need no allocation.
 const PARAMETERS_USUAL: usize = 4;
 /// The most parameters of one request.
@@ -24,22 +26,27 @@ pub(super) const VALUE_BYTES_MAX: usize = 16 * 1024;
 impl<'a> Form<'a> {
     /// Reads a body. Unlike a browser's parser it replaces nothing: what cannot be decoded is an error.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, OAuthError> {
-        Self::read(body, false)
+        Self::read(body, |_| false)
+    }
+
+    /// [`Form::parse`] where tokens are asked for, which may be for several resources.
+    pub(super) fn parse_with_resources(body: &'a [u8]) -> Result<Self, OAuthError> {
+        Self::read(body, |name| name == RESOURCE)
     }
 
     /// [`Form::parse`] for whoever has something else to say of a repeat.
     pub(super) fn parse_with_repeats(body: &'a [u8]) -> Result<Self, OAuthError> {
-        Self::read(body, true)
+        Self::read(body, |_| true)
     }
 
-    fn read(body: &'a [u8], may_repeat: bool) -> Result<Self, OAuthError> {
+    fn read(body: &'a [u8], may_repeat: impl Fn(&str) -> bool) -> Result<Self, OAuthError> {
         let mut form = Self { parameters: SmallVec::new() };
         let mut rest = Some(body);
         while let Some(unread) = rest {
             let (pair, after) = split_at_byte(b'&', unread);
             if !pair.is_empty() {
                 let (name, value) = split_at_byte(b'=', pair);
-                form.add(decode(name)?, decode(value.unwrap_or_default())?, may_repeat)?;
+                form.add(decode(name)?, decode(value.unwrap_or_default())?, &may_repeat)?;
             }
             rest = after;
         }
@@ -57,19 +64,29 @@ impl<'a> Form<'a> {
         self.find(name).ok_or_else(|| OAuthError::invalid_request(format!("the parameter {name} is missing")))
     }
 
+    /// The values of `resource` (RFC 8707 §2), without those that are empty.
+    pub(super) fn resources(&self) -> impl Iterator<Item = &str> {
+        self.pairs().filter(|(name, value)| *name == RESOURCE && !value.is_empty()).map(|(_, value)| value)
+    }
+
     /// All parameters in their order.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parameters.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    fn add(&mut self, name: Cow<'a, str>, value: Cow<'a, str>, may_repeat: bool) -> Result<(), OAuthError> {
+    fn add(
+        &mut self,
+        name: Cow<'a, str>,
+        value: Cow<'a, str>,
+        may_repeat: impl Fn(&str) -> bool,
+    ) -> Result<(), OAuthError> {
         if self.parameters.len() == PARAMETERS_MAX {
             return Err(OAuthError::invalid_request("there are more than 32 parameters"));
         }
         if value.len() > VALUE_BYTES_MAX {
             return Err(OAuthError::invalid_request("a parameter is longer than 16384 bytes"));
         }
-        if !may_repeat && self.parameters.iter().any(|(own, _)| *own == name) {
+        if self.parameters.iter().any(|(own, _)| *own == name) && !may_repeat(&name) {
             return Err(OAuthError::invalid_request("a parameter is repeated"));
         }
         self.parameters.push((name, value));
@@ -141,6 +158,14 @@ mod tests {
         for body in [&b"a=1&a=1"[..], b"a=1&%61=2", b"a&a=1", b"x=1&x="] {
             check(body, Err("a parameter is repeated"));
         }
+    }
+
+    #[test]
+    fn a_resource_may_be_named_more_than_once_where_tokens_are_asked_for() {
+        let form = Form::parse_with_resources(b"resource=a&x=1&resource=&resource=b").unwrap();
+        assert_eq!(form.resources().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(Form::parse_with_resources(b"resource=a&x=1&x=2").is_err());
+        check(b"resource=a&resource=b", Err("a parameter is repeated"));
     }
 
     #[test]

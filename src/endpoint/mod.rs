@@ -42,6 +42,7 @@ mod logins;
 mod logout;
 mod metadata;
 mod metrics;
+mod mint;
 pub mod operator_login;
 pub mod page;
 mod par;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::client::actor::ClientError;
 use crate::client::metadata::InvalidClientMetadata;
 use crate::endpoint::operator_login::LoginChallengeError;
+use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::shard::ShardError;
 use crate::shard::people::{DEVICES_PENDING_MAX, PersonError};
@@ -29,6 +30,8 @@ pub(super) enum Rejection {
     Client(ClientError),
     User(UserError),
     Key(KeyError),
+    /// No key signs with the algorithm of the client's tokens, yet or any more.
+    NoSigningKey(SigningAlgorithm),
     /// A member of a user's document is out of bounds.
     InvalidUser(String),
     /// More passwords or secrets are to be checked than there is room for.
@@ -121,6 +124,9 @@ impl Rejection {
             Self::Key(error @ (KeyError::Exists | KeyError::TooMany)) => {
                 invalid(StatusCode::CONFLICT, error.to_string())
             }
+            Self::NoSigningKey(algorithm) => {
+                later(format!("there is no key that signs with {} now", algorithm.as_str()))
+            }
             Self::Key(error @ KeyError::Unknown) => (StatusCode::NOT_FOUND, "not_found", error.to_string()),
             Self::Key(error @ (KeyError::Busy | KeyError::NoDiskSpace | KeyError::NoRandomness)) => {
                 later(error.to_string())
@@ -205,6 +211,7 @@ fn status_of(code: OAuthErrorCode) -> StatusCode {
         | OAuthErrorCode::UnauthorizedClient
         | OAuthErrorCode::UnsupportedGrantType
         | OAuthErrorCode::InvalidScope
+        | OAuthErrorCode::InvalidTarget
         | OAuthErrorCode::InvalidClientMetadata => StatusCode::BAD_REQUEST,
     }
 }

@@ -16,6 +16,7 @@ use crate::endpoint::operator_login::OperatorLogin;
 use crate::endpoint::page::Pages;
 use crate::endpoint::page::csrf::Csrf;
 use crate::grant::Defaults;
+use crate::oauth::algorithm::SigningAlgorithm;
 use crate::password::pool::PasswordPool;
 use crate::shard::Shards;
 use crate::shard::snapshot::Snapshots;
@@ -70,6 +71,8 @@ pub struct Service {
     pub keys: Arc<KeyRegistry>,
     /// The keys that sign, to change.
     pub key_actor: Addr<KeyActor>,
+    /// For what algorithms a first key is made.
+    pub key_algorithms: Vec<SigningAlgorithm>,
     /// How long a new key is published before it signs, in seconds.
     pub key_publish_seconds: u32,
     /// Makes refresh tokens.

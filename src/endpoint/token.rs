@@ -9,9 +9,10 @@ use crate::clock::UnixTime;
 use crate::endpoint::client_authentication::identify;
 use crate::endpoint::form::Form;
 use crate::endpoint::loaded::LoadedRequest;
+use crate::endpoint::mint::Mint;
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::service::Service;
-use crate::grant::{self, access_lifetime_seconds, client_credentials, invalid_grant};
+use crate::grant::{self, client_credentials, invalid_grant, resource};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CodeVerifier;
@@ -25,7 +26,7 @@ use crate::token::refresh_token::{PresentedRefreshToken, RefreshToken};
 
 pub(super) async fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
     request.fields.expect_content("application/x-www-form-urlencoded")?;
-    let form = Form::parse(request.body)?;
+    let form = Form::parse_with_resources(request.body)?;
     let client = Arc::clone(identify(&request.service.registry.read(), &request.fields, &form)?);
     let grant_type = grant::grant_type(form.require("grant_type")?)?;
     grant::allow(&client, grant_type)?;
@@ -89,9 +90,9 @@ impl RefreshText<'_> {
 
 impl<'a> Asked<'a, '_> {
     async fn for_itself(&self) -> Result<Tokens<'a>, Rejection> {
-        let granted =
-            client_credentials::decide(self.form.find("scope"), self.client, &self.service.defaults, self.now)?;
-        let access = AccessToken::random(&*self.service.random).map_err(|_| Rejection::NoRandomness)?;
+        let (scope, resources) = (self.form.find("scope"), self.form.resources());
+        let granted = client_credentials::decide(scope, resources, self.client, &self.service.defaults, self.now)?;
+        let access = self.mint().token(&granted.terms, None).await?;
         let issued = IssueToken {
             reference: access.reference(),
             issued_at: granted.issued_at,
@@ -127,8 +128,6 @@ impl<'a> Asked<'a, '_> {
     async fn redeem(&self, code: CodeReference, proof: Proof) -> Result<Tokens<'a>, Rejection> {
         let Service { random, refresh_key, shards, .. } = self.service;
         let metadata = &self.client.metadata;
-        let access = AccessToken::random_of(code.grant_id.routing_id(), &**random);
-        let access = access.map_err(|_| Rejection::NoRandomness)?;
         let has_refresh = metadata.may_use(GrantType::RefreshToken);
         let refresh = has_refresh.then(|| refresh_key.first(code.grant_id, &**random)).transpose();
         let refresh = refresh.map_err(|_| Rejection::NoRandomness)?;
@@ -136,7 +135,8 @@ impl<'a> Asked<'a, '_> {
             code,
             client_id: self.client.id.clone(),
             proof,
-            access: self.minted(&access),
+            resources: resource::read(self.form.resources())?,
+            access: None,
             refresh: refresh.as_ref().map(|refresh| MintedRefresh {
                 digest: refresh.digest(),
                 lifetime_seconds: metadata.refresh_token_lifetime_seconds,
@@ -144,7 +144,13 @@ impl<'a> Asked<'a, '_> {
             }),
             now: self.now,
         };
-        let granted = shards.redeem(request).await?;
+        let (mint, routing_id) = (self.mint(), Some(code.grant_id.routing_id()));
+        // What states its terms has to know them first; whether the code is good is asked once more with it.
+        let access = match mint.signs() {
+            true => mint.token(&shards.describe_code(request.clone()).await?, routing_id).await?,
+            false => mint.opaque(routing_id)?,
+        };
+        let granted = shards.redeem(RedeemCode { access: Some(self.minted(&access)), ..request }).await?;
         Ok(Tokens { access, refresh: refresh.map(RefreshText::New), granted })
     }
 
@@ -159,12 +165,13 @@ impl<'a> Asked<'a, '_> {
         let scope = scope.map_err(|error| OAuthError::new(OAuthErrorCode::InvalidScope, error.to_string()))?;
         let is_rotating = metadata.refresh_token_rotation;
         let successor = is_rotating.then(|| refresh_key.successor(&presented));
-        let request = |access: &AccessToken, is_access_new| RefreshGrant {
+        let request = RefreshGrant {
             reference: presented.reference,
             client_id: self.client.id.clone(),
-            scope: scope.clone(),
-            access: self.minted(access),
-            is_access_new,
+            scope,
+            resources: resource::read(self.form.resources())?,
+            access: None,
+            is_access_new: true,
             successor: successor.as_ref().map(RefreshToken::digest),
             retry_seconds: metadata.refresh_token_retry_seconds,
             idle_seconds: metadata.refresh_token_idle_seconds,
@@ -176,22 +183,27 @@ impl<'a> Asked<'a, '_> {
     }
 
     /// The access token that a refresh gives. Where refresh tokens rotate it follows from the one that was presented; but one that
-    /// was given before and lives no more is no help to a client that asks again.
+    /// was given before and lives no more is no help to a client that asks again. One that is signed is always new.
     async fn refreshed(
         &self,
         presented: &PresentedRefreshToken,
-        request: impl Fn(&AccessToken, bool) -> RefreshGrant,
+        request: RefreshGrant,
     ) -> Result<(AccessToken, GrantedToken), Rejection> {
-        let Service { random, refresh_key, shards, .. } = self.service;
-        if self.client.metadata.refresh_token_rotation {
+        let Service { refresh_key, shards, .. } = self.service;
+        let (mint, routing_id) = (self.mint(), Some(presented.reference.grant_id.routing_id()));
+        if self.client.metadata.refresh_token_rotation && !mint.signs() {
             let derived = refresh_key.access_token(presented);
-            if let Refreshed::Granted(granted) = shards.refresh(request(&derived, false)).await? {
+            let access = Some(self.minted(&derived));
+            let again = RefreshGrant { access, is_access_new: false, ..request.clone() };
+            if let Refreshed::Granted(granted) = shards.refresh(again).await? {
                 return Ok((derived, granted));
             }
         }
-        let access = AccessToken::random_of(presented.reference.grant_id.routing_id(), &**random);
-        let access = access.map_err(|_| Rejection::NoRandomness)?;
-        match shards.refresh(request(&access, true)).await? {
+        let access = match mint.signs() {
+            true => mint.token(&shards.describe_refresh(request.clone()).await?, routing_id).await?,
+            false => mint.opaque(routing_id)?,
+        };
+        match shards.refresh(RefreshGrant { access: Some(self.minted(&access)), ..request }).await? {
             Refreshed::Granted(granted) => Ok((access, granted)),
             // That is said of no new one.
             Refreshed::Outlived => Err(ShardError::Unavailable.into()),
@@ -199,8 +211,11 @@ impl<'a> Asked<'a, '_> {
     }
 
     fn minted(&self, access: &AccessToken) -> MintedAccess {
-        let lifetime_seconds = access_lifetime_seconds(self.client, &self.service.defaults);
-        MintedAccess { digest: access.reference().digest, lifetime_seconds }
+        MintedAccess { digest: access.reference().digest, lifetime_seconds: self.mint().lifetime_seconds() }
+    }
+
+    const fn mint(&self) -> Mint<'a> {
+        Mint { service: self.service, client: self.client, now: self.now }
     }
 }
 

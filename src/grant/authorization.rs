@@ -1,5 +1,5 @@
-//! Authorization requests (RFC 6749 §4.1.1, RFC 7636 §4.3, `OpenID` Connect Core §3.1.2.1): from parameters and a client to what
-//! a person is asked for.
+//! Authorization requests (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2.1, `OpenID` Connect Core §3.1.2.1): from parameters and a
+//! client to what a person is asked for.
 //!
 //! An error is told to the client by a redirect only once client and redirect URI are proven; before that it is shown to the
 //! person, for whoever made the request may own the place where it would be sent (RFC 6749 §4.1.2.1, RFC 9700 §4.11).
@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::client::id::ClientId;
+use crate::grant::resource;
+use crate::oauth::audience::Audience;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CodeChallenge;
@@ -31,6 +33,8 @@ pub struct AuthorizationRequest {
     pub was_redirect_uri_sent: bool,
     /// What is asked for.
     pub scope: Scope,
+    /// Whom the tokens shall be for (RFC 8707); `None` for all that the client may have tokens for.
+    pub resources: Option<Audience>,
     /// Goes back to the client as it came, at most [`STATE_BYTES_MAX`] bytes.
     pub state: Option<String>,
     /// Goes into the ID token as it came, at most [`NONCE_BYTES_MAX`] bytes.
@@ -177,6 +181,7 @@ impl<'a> AuthorizationParameters<'a> {
             redirect_uri,
             was_redirect_uri_sent: self.find("redirect_uri").is_some(),
             scope,
+            resources: self.resources(client)?,
             state,
             nonce,
             code_challenge,
@@ -225,6 +230,14 @@ impl<'a> AuthorizationParameters<'a> {
         Ok(requested)
     }
 
+    /// RFC 8707 §2.
+    fn resources(&self, client: &Client) -> Result<Option<Audience>, OAuthError> {
+        let named = self.0.iter().filter(|(name, value)| *name == "resource" && !value.is_empty());
+        let resources = resource::read(named.map(|(_, value)| *value))?;
+        resource::check(resources.as_ref(), client)?;
+        Ok(resources)
+    }
+
     fn code_challenge(
         &self,
         client: &Client,
@@ -269,7 +282,7 @@ impl AuthorizationRequest {
     ///
     /// # Errors
     ///
-    /// `invalid_request` or `unauthorized_client`, to be shown.
+    /// `invalid_request`, `unauthorized_client` or `invalid_target`, to be shown.
     pub fn check_still_allowed(&self, client: &Client) -> Result<(), OAuthError> {
         let metadata = &client.metadata;
         let is_same = client.id == self.client_id && client.generation == self.client_generation;
@@ -282,7 +295,7 @@ impl AuthorizationRequest {
         if !self.scope.is_subset_of(&metadata.scope) {
             return Err(OAuthError::invalid_request("the client may not ask for this scope any more"));
         }
-        Ok(())
+        resource::check(self.resources.as_ref(), client)
     }
 
     /// The answer that tells the client an error (RFC 6749 §4.1.2.1, RFC 9207 §2).
@@ -526,7 +539,36 @@ mod tests {
             assert_eq!(redirected.error.code, OAuthErrorCode::InvalidRequest);
             assert_eq!(redirected.state, None, "nobody knows which of two is meant");
         }
-        assert!(twice("resource").is_ok());
+    }
+
+    #[test]
+    fn resources_are_those_of_the_clients_audience_as_many_as_are_named() {
+        let api = client(&json!({ "audience": ["urn:a", "urn:b", "urn:c"] }));
+        let good = [
+            ("client_id", "app"),
+            ("redirect_uri", CALLBACK),
+            ("response_type", "code"),
+            ("code_challenge", CHALLENGE),
+        ];
+        let read = |resources: &[&'static str]| {
+            let resources = resources.iter().map(|resource| ("resource", *resource));
+            let parameters = good.into_iter().chain([("code_challenge_method", "S256")]).chain(resources);
+            AuthorizationParameters(&parameters.collect::<Vec<_>>()).read(&api)
+        };
+        assert_eq!(read(&[]).unwrap().resources, None);
+        assert_eq!(read(&[""]).unwrap().resources, None);
+        let named = read(&["urn:c", "urn:a", "urn:c"]).unwrap();
+        assert_eq!(named.resources, Audience::parse(["urn:c", "urn:a"]).ok());
+        let sealed = serde_json::to_vec(&named).unwrap();
+        assert_eq!(serde_json::from_slice::<AuthorizationRequest>(&sealed).unwrap(), named);
+        assert_eq!(named.check_still_allowed(&api), Ok(()));
+        let changed = client(&json!({ "audience": ["urn:a"] }));
+        assert_eq!(named.check_still_allowed(&changed).unwrap_err().code, OAuthErrorCode::InvalidTarget);
+        for refused in [&["urn:d"][..], &["urn:a", "urn:d"], &["urn:a#"], &["urn"], &["a", "a"]] {
+            let result = read(refused);
+            let Err(AuthorizationError::Redirected(redirected)) = &result else { panic!("{refused:?}: {result:?}") };
+            assert_eq!(redirected.error.code, OAuthErrorCode::InvalidTarget, "{refused:?}");
+        }
     }
 
     #[test]

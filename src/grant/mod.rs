@@ -10,10 +10,13 @@ pub mod client_credentials;
 pub mod device_code;
 pub mod interaction;
 pub mod refresh_token;
+pub mod resource;
 
 use std::sync::Arc;
 
 use crate::client::Client;
+use crate::oauth::algorithm::SigningAlgorithm;
+use crate::oauth::audience::Audience;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::scope::Scope;
@@ -31,10 +34,14 @@ pub struct Granted {
 }
 
 /// What is granted when the client does not say otherwise.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Defaults {
     /// How long an access token lives, in seconds, at least 1.
     pub access_token_lifetime_seconds: u32,
+    /// What an access token is signed with that is a JWT.
+    pub access_token_signing_alg: SigningAlgorithm,
+    /// Whom it is for that is a JWT: this server (RFC 9068 §3).
+    pub audience: Audience,
 }
 
 /// The grant type of a token request.
@@ -59,15 +66,15 @@ pub fn allow(client: &Client, grant_type: GrantType) -> Result<(), OAuthError> {
     Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, description))
 }
 
-/// What a client gets of that scope when it acts for itself, or before a person has granted it.
+/// What a client gets of that scope, for that audience, when it acts for itself, or before a person has granted it.
 #[must_use]
-pub fn terms_of(client: &Client, scope: Scope) -> GrantTerms {
+pub fn terms_of(client: &Client, scope: Scope, audience: Audience) -> GrantTerms {
     GrantTerms::from(ClientTerms {
         id: client.id.clone(),
         generation: client.generation,
         in_force: Arc::clone(&client.in_force),
         scope,
-        audience: client.metadata.audience.clone(),
+        audience,
     })
 }
 

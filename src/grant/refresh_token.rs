@@ -99,6 +99,7 @@ fn is_within_window(refresh: &RefreshState, proof: &RefreshProof<'_>, now: UnixT
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::authentication_context::AuthenticationContext;
     use crate::oauth::subject::Subject;
     use crate::token::digest::TokenDigest;
     use crate::token::grant::tests::terms;
@@ -118,6 +119,7 @@ mod tests {
             subject: Subject::parse("ada").unwrap(),
             subject_generation: 0,
             auth_time: 0,
+            context: AuthenticationContext::default(),
             standing: Standing::default(),
         };
         PersonGrant {

@@ -40,6 +40,13 @@ impl SigningAlgorithm {
         }
     }
 
+    /// What access tokens are signed with where nobody says otherwise: by the usual algorithm, or else by the first that there is.
+    #[must_use]
+    pub fn usual_of(known: &[Self]) -> Self {
+        let usual = Self::default();
+        if known.contains(&usual) { usual } else { known.first().copied().unwrap_or(usual) }
+    }
+
     /// The algorithm with this registered name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -57,6 +64,10 @@ mod tests {
             assert_eq!(algorithm.as_str().len(), 5);
             assert_eq!(SigningAlgorithm::parse(algorithm.as_str()), Some(algorithm));
             assert_eq!(serde_json::to_value(algorithm).unwrap(), algorithm.as_str());
+        }
+        use SigningAlgorithm::{EdDsa, Es256, Rs256};
+        for (known, usual) in [(&[][..], EdDsa), (&[Rs256, EdDsa], EdDsa), (&[Rs256, Es256], Rs256)] {
+            assert_eq!(SigningAlgorithm::usual_of(known), usual);
         }
         for name in ["", "none", "eddsa", "HS256", "RS512"] {
             assert_eq!(SigningAlgorithm::parse(name), None, "{name}");

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The recipients of a token, in order. May be empty. Clones share one list.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Audience {
     members: Arc<[Box<str>]>,
 }
@@ -61,10 +64,36 @@ impl Audience {
         self.members.iter().map(|member| &**member)
     }
 
+    /// Whether it names nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Whether `other` has every recipient of this.
+    #[must_use]
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.members().all(|member| other.contains(member))
+    }
+
     /// Whether `recipient` is one of them, compared byte by byte.
     #[must_use]
     pub fn contains(&self, recipient: &str) -> bool {
         self.members().any(|member| member == recipient)
+    }
+}
+
+impl TryFrom<Vec<String>> for Audience {
+    type Error = InvalidAudience;
+
+    fn try_from(members: Vec<String>) -> Result<Self, InvalidAudience> {
+        Self::parse(members.iter().map(String::as_str))
+    }
+}
+
+impl From<Audience> for Vec<String> {
+    fn from(audience: Audience) -> Self {
+        audience.members().map(str::to_owned).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Errors that a client is told about (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8628 §3.5, `OpenID` Connect Core §3.1.2.6).
+//! Errors that a client is told about (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 8628 §3.5, RFC 8707 §2, `OpenID` Connect Core §3.1.2.6).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,6 +18,8 @@ pub enum OAuthErrorCode {
     UnsupportedGrantType,
     /// The scope is malformed, or wider than the client may ask for.
     InvalidScope,
+    /// RFC 8707 §2: a resource is malformed, or none that the client may have tokens for.
+    InvalidTarget,
     /// RFC 6750 §3.1: the bearer token is missing, unknown, expired or revoked.
     InvalidToken,
     /// RFC 6750 §3.1: the bearer token lacks the scope for this.
@@ -65,6 +67,7 @@ impl OAuthErrorCode {
             Self::InvalidGrant => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidClientMetadata => "invalid_client_metadata",

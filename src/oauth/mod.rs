@@ -3,6 +3,7 @@
 pub mod algorithm;
 pub mod application_type;
 pub mod audience;
+pub mod authentication_context;
 pub mod error;
 pub mod grant_type;
 pub mod origin;

@@ -50,6 +50,8 @@ pub(super) struct TokenRow {
     pub(super) grant: Option<Arc<GrantRow>>,
     /// Where it may be narrower than that of the grant.
     pub(super) scope: Option<Arc<str>>,
+    /// Likewise.
+    pub(super) audience: Option<Arc<[String]>>,
     pub(super) lsn: Lsn,
     pub(super) at_ms: u64,
     pub(super) expires_at: u32,
@@ -220,12 +222,13 @@ impl Batch {
             TokenEvent::Issued { digest, issued_at, expires_at, terms } if *expires_at >= kept_from => {
                 let (grant, at_ms) = (Some(grants.row(terms)), u64::from(*issued_at) * 1000);
                 let (token, expires_at) = (*digest.as_bytes(), *expires_at);
-                self.tokens.push(TokenRow { token, grant, scope: None, lsn, at_ms, expires_at, partition });
+                let (scope, audience) = (None, None);
+                self.tokens.push(TokenRow { token, grant, scope, audience, lsn, at_ms, expires_at, partition });
             }
             TokenEvent::Revoked { digest, expires_at: Some(expires_at) } if *expires_at >= kept_from => {
                 let (token, at_ms) = (*digest.as_bytes(), self.high_water.as_millis());
-                let (grant, scope, expires_at) = (None, None, *expires_at);
-                self.tokens.push(TokenRow { token, grant, scope, lsn, at_ms, expires_at, partition });
+                let (grant, scope, audience, expires_at) = (None, None, None, *expires_at);
+                self.tokens.push(TokenRow { token, grant, scope, audience, lsn, at_ms, expires_at, partition });
             }
             TokenEvent::Revoked { digest, expires_at: None } => {
                 let (token, at_ms) = (*digest.as_bytes(), self.high_water.as_millis());
@@ -238,7 +241,9 @@ impl Batch {
                 {
                     let (token, at_ms) = (*access.digest.as_bytes(), u64::from(access.issued_at) * 1000);
                     let (scope, expires_at) = (access.scope.map(Arc::from), access.expires_at);
-                    self.tokens.push(TokenRow { token, grant, scope, lsn, at_ms, expires_at, partition });
+                    let members = |members: &Vec<&str>| members.iter().map(|member| (*member).to_owned()).collect();
+                    let audience = access.audience.as_ref().map(members);
+                    self.tokens.push(TokenRow { token, grant, scope, audience, lsn, at_ms, expires_at, partition });
                 }
             }
             TokenEvent::Issued { .. } | TokenEvent::Revoked { .. } => {}
@@ -331,7 +336,8 @@ mod tests {
 
     fn row(lsn: u64) -> TokenRow {
         let (token, partition) = ([0; 16], Partition(0));
-        TokenRow { token, grant: None, scope: None, lsn: Lsn::new(lsn), at_ms: 0, expires_at: 0, partition }
+        let (grant, scope, audience) = (None, None, None);
+        TokenRow { token, grant, scope, audience, lsn: Lsn::new(lsn), at_ms: 0, expires_at: 0, partition }
     }
 
     #[test]

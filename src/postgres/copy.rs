@@ -11,6 +11,9 @@ pub(super) struct CopyBuffer {
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const NULL: i32 = -1;
 const END: i16 = -1;
+const LENGTH_BYTES: usize = 4;
+/// What `pg_type` numbers `text` with.
+const OID_TEXT: i32 = 25;
 /// From 1970 to 2000, where PostgreSQL's time begins.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
@@ -46,6 +49,25 @@ impl CopyBuffer {
                 self.bytes.put_slice(value.as_bytes());
             }
             None => self.bytes.put_i32(NULL),
+        }
+    }
+
+    /// An array of texts: its dimensions, whether it has nulls, what it holds; the length and the first index of the one dimension.
+    pub(super) fn texts(&mut self, values: Option<&[String]>) {
+        let Some(values) = values else { return self.bytes.put_i32(NULL) };
+        let start = self.bytes.len();
+        self.bytes.put_i32(0);
+        for number in [i32::from(!values.is_empty()), 0, OID_TEXT] {
+            self.bytes.put_i32(number);
+        }
+        if !values.is_empty() {
+            self.bytes.put_i32(i32::try_from(values.len()).unwrap_or(i32::MAX));
+            self.bytes.put_i32(1);
+        }
+        values.iter().for_each(|value| self.text(Some(value)));
+        let length = i32::try_from(self.bytes.len() - start - LENGTH_BYTES).unwrap_or(i32::MAX);
+        if let Some(mut place) = self.bytes.get_mut(start..start + LENGTH_BYTES) {
+            place.put_i32(length);
         }
     }
 
@@ -93,5 +115,19 @@ mod tests {
         let mut expected = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
         expected.extend(b"\0\x05\xff\xff\xff\xff\0\0\0\x02\xff\xfe\0\0\0\x08\0\0\0\0\0\0\x03\xe8\0\0\0\x02ab\xff\xff\xff\xff\xff\xff");
         assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn an_array_is_laid_out_as_array_recv_reads_it() {
+        let laid_out = |values: Option<&[&str]>| {
+            let mut buffer = CopyBuffer::with_capacity(1, 0);
+            let values = values.map(|values| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>());
+            buffer.texts(values.as_deref());
+            buffer.bytes.split_off(SIGNATURE.len() + 8)
+        };
+        assert_eq!(laid_out(None), b"\xff\xff\xff\xff");
+        assert_eq!(laid_out(Some(&[])), b"\0\0\0\x0c\0\0\0\0\0\0\0\0\0\0\0\x19");
+        let two = b"\0\0\0\x1f\0\0\0\x01\0\0\0\0\0\0\0\x19\0\0\0\x02\0\0\0\x01\0\0\0\x01a\0\0\0\x02bc";
+        assert_eq!(laid_out(Some(&["a", "bc"])), two);
     }
 }

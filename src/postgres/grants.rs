@@ -18,7 +18,7 @@ use crate::token::digest::TokenDigest;
 use crate::token::event::TermsView;
 use crate::token::grant_id::GrantId;
 use crate::token::person::RefreshState;
-use crate::token::person_event::{GrantView, PersonView};
+use crate::token::person_event::GrantView;
 
 /// A row of `grants`, but for its times.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +38,15 @@ pub(super) struct PersonRow {
     pub(super) subject: String,
     pub(super) subject_generation: u64,
     pub(super) auth_time: u32,
+    pub(super) amr: Vec<String>,
+    pub(super) acr: Option<String>,
+}
+
+impl PersonRow {
+    /// As JSON: an array of arrays would have to be a matrix.
+    fn amr(&self) -> String {
+        serde_json::to_string(&self.amr).unwrap_or_default()
+    }
 }
 
 impl GrantRow {
@@ -49,10 +58,12 @@ impl GrantRow {
             client_generation: terms.client_generation,
             scope: terms.scope.to_owned(),
             audience: terms.audience.iter().map(|member| (*member).to_owned()).collect(),
-            person: person.map(|PersonView { subject, subject_generation, auth_time, .. }| PersonRow {
-                subject: (*subject).to_owned(),
-                subject_generation: *subject_generation,
-                auth_time: *auth_time,
+            person: person.map(|person| PersonRow {
+                subject: person.subject.to_owned(),
+                subject_generation: person.subject_generation,
+                auth_time: person.auth_time,
+                amr: person.amr.iter().map(|method| (*method).to_owned()).collect(),
+                acr: person.acr.map(str::to_owned),
             }),
         }
     }
@@ -186,13 +197,16 @@ pub(super) async fn upsert_grants(
     };
     sqlx::query(
         "INSERT INTO tessera.grants AS known \
-           (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until, subject_generation, auth_time) \
+           (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until, subject_generation, auth_time, \
+            amr, acr) \
          SELECT encode(id, 'hex')::uuid, subject, client_id, generation, scope, \
            ARRAY(SELECT json_array_elements_text(audience::json)), first_lsn, to_timestamp(live_until), \
-           subject_generation, to_timestamp(auth_time) \
+           subject_generation, to_timestamp(auth_time), \
+           CASE WHEN amr IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(amr::json)) END, acr \
          FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], \
-             $9::bigint[], $10::bigint[]) \
-           AS new (id, subject, client_id, generation, scope, audience, first_lsn, live_until, subject_generation, auth_time) \
+             $9::bigint[], $10::bigint[], $11::text[], $12::text[]) \
+           AS new (id, subject, client_id, generation, scope, audience, first_lsn, live_until, subject_generation, auth_time, \
+             amr, acr) \
          ON CONFLICT (id) DO UPDATE SET live_until = excluded.live_until WHERE known.live_until < excluded.live_until",
     )
     .bind(grants.iter().map(|(grant, _)| grant.id.to_vec()).collect::<Vec<_>>())
@@ -205,6 +219,8 @@ pub(super) async fn upsert_grants(
     .bind(numbers(|_, times| u64::from(times.live_until)))
     .bind(of_person(|person| person.subject_generation))
     .bind(of_person(|person| u64::from(person.auth_time)))
+    .bind(grants.iter().map(|(grant, _)| grant.person.as_ref().map(PersonRow::amr)).collect::<Vec<_>>())
+    .bind(grants.iter().map(|(grant, _)| grant.person.as_ref()?.acr.clone()).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -254,19 +270,20 @@ async fn store(transaction: &mut Open<'_>, stored: &[Change<'_>]) -> Result<(), 
         "INSERT INTO tessera.grants AS known \
            (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until, subject_generation, auth_time, \
             created_at, code, access_expires_at, refresh_generation, refresh_token, previous_refresh_token, refreshed_at, \
-            refresh_idle_until, refresh_expires_at, lsn) \
+            refresh_idle_until, refresh_expires_at, lsn, amr, acr) \
          SELECT encode(id, 'hex')::uuid, subject, client_id, client_generation, scope, \
            ARRAY(SELECT json_array_elements_text(audience::json)), first_lsn, to_timestamp(live_until), subject_generation, \
            to_timestamp(auth_time), to_timestamp(created_at), encode(code, 'hex')::uuid, to_timestamp(access_expires_at), \
            refresh_generation, encode(refresh_token, 'hex')::uuid, encode(previous_refresh_token, 'hex')::uuid, \
-           to_timestamp(refreshed_at), to_timestamp(refresh_idle_until), to_timestamp(refresh_expires_at), lsn \
+           to_timestamp(refreshed_at), to_timestamp(refresh_idle_until), to_timestamp(refresh_expires_at), lsn, \
+           CASE WHEN amr IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(amr::json)) END, acr \
          FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], \
              $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bigint[], $14::bigint[], $15::bytea[], $16::bytea[], \
-             $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[]) \
+             $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[]) \
            AS new (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until, subject_generation, \
              auth_time, created_at, code, access_expires_at, refresh_generation, refresh_token, previous_refresh_token, \
-             refreshed_at, refresh_idle_until, refresh_expires_at, lsn) \
-         ON CONFLICT (id) DO UPDATE SET scope = excluded.scope, live_until = excluded.live_until, \
+             refreshed_at, refresh_idle_until, refresh_expires_at, lsn, amr, acr) \
+         ON CONFLICT (id) DO UPDATE SET scope = excluded.scope, amr = excluded.amr, acr = excluded.acr, live_until = excluded.live_until, \
            created_at = excluded.created_at, code = excluded.code, access_expires_at = excluded.access_expires_at, \
            refresh_generation = excluded.refresh_generation, refresh_token = excluded.refresh_token, \
            previous_refresh_token = excluded.previous_refresh_token, refreshed_at = excluded.refreshed_at, \
@@ -294,6 +311,8 @@ async fn store(transaction: &mut Open<'_>, stored: &[Change<'_>]) -> Result<(), 
     .bind(of_refresh(|refresh| refresh.idle_until))
     .bind(of_refresh(|refresh| refresh.expires_at))
     .bind(numbers(|change| change.lsn.value()))
+    .bind(stored.iter().map(|change| change.grant.row.person.as_ref().map(PersonRow::amr)).collect::<Vec<_>>())
+    .bind(stored.iter().map(|change| change.grant.row.person.as_ref()?.acr.clone()).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -319,6 +338,7 @@ async fn end(transaction: &mut Open<'_>, ended: &[&GrantChange]) -> Result<(), P
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::person_event::PersonView;
 
     fn terms<'a>(client_id: &'a str, scope: &'a str, audience: &[&'a str]) -> TermsView<'a> {
         TermsView { client_id, client_generation: 0, scope, audience: audience.to_vec(), person: None }
@@ -344,12 +364,15 @@ mod tests {
             subject: "ada",
             subject_generation: 2,
             auth_time: 3,
+            amr: vec!["pwd"],
+            acr: None,
         };
         let mut grants = Grants::default();
         let client = grants.row(&terms("a", "b", &[]));
         for id in [1, 2] {
             let row = grants.row(&TermsView { person: Some(person(id)), ..terms("a", "b", &[]) });
-            let expected = PersonRow { subject: "ada".to_owned(), subject_generation: 2, auth_time: 3 };
+            let (subject, amr) = ("ada".to_owned(), vec!["pwd".to_owned()]);
+            let expected = PersonRow { subject, subject_generation: 2, auth_time: 3, amr, acr: None };
             assert_eq!((row.id, row.subject(), &row.person), ([id; 16], "ada", &Some(expected)));
         }
         assert_eq!((client.subject(), &grants.row(&terms("a", "b", &[])).person), ("a", &None));

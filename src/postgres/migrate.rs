@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "grants", include_str!("../../migrations/0003_grants.sql")),
     (4, "keys", include_str!("../../migrations/0004_keys.sql")),
     (5, "token_id", include_str!("../../migrations/0005_token_id.sql")),
+    (6, "access_tokens", include_str!("../../migrations/0006_access_tokens.sql")),
 ];
 
 /// Makes the tables of a database, or brings them up to date.

@@ -13,6 +13,7 @@ use crate::clock::UnixTime;
 use crate::journal::snapshot::{Foundation, RecordsSection, SectionContent};
 use crate::journal::{Disk, Entry, JournalKeys, Lsn};
 use crate::oauth::audience::Audience;
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::postgres::error::PostgresError;
@@ -147,7 +148,7 @@ async fn write_grants(
     foundation: &mut Foundation,
 ) -> Result<KnownGrants, PostgresError> {
     let mut rows = sqlx::query(
-        "SELECT uuid_send(id) AS id, subject, client_id, client_generation, scope, audience, subject_generation, \
+        "SELECT uuid_send(id) AS id, subject, client_id, client_generation, scope, audience, subject_generation, amr, acr, \
            extract(epoch FROM auth_time)::bigint AS auth_time, ended_at IS NOT NULL AS is_ended, \
            extract(epoch FROM created_at)::bigint AS created_at, uuid_send(code) AS code, \
            extract(epoch FROM access_expires_at)::bigint AS access_expires_at, refresh_generation, \
@@ -196,6 +197,7 @@ impl GrantColumns<'_> {
                 subject: Self::parsed(Subject::parse(self.0.try_get("subject")?))?,
                 subject_generation,
                 auth_time: self.required("auth_time", Self::number)?,
+                context: self.context()?,
                 standing: Standing::default(),
             })
         });
@@ -207,6 +209,11 @@ impl GrantColumns<'_> {
             audience: Self::parsed(Audience::parse(audience.iter().map(String::as_str)))?,
         };
         Ok(GrantTerms { client: Arc::new(client), person: person.transpose()?.map(Arc::new) })
+    }
+
+    fn context(&self) -> Result<AuthenticationContext, PostgresError> {
+        let amr: Option<Vec<String>> = self.0.try_get("amr")?;
+        Ok(AuthenticationContext::new(amr.iter().flatten().map(String::as_str), self.0.try_get("acr")?))
     }
 
     /// `None` where a client acts for itself, and where the record of the grant had not come: its tokens are there all the same.
@@ -271,7 +278,8 @@ async fn write_tokens(
 ) -> Result<u64, PostgresError> {
     let mut rows = sqlx::query(
         "SELECT uuid_send(issued.token), uuid_send(issued.grant_id), extract(epoch FROM issued.at)::bigint, \
-           extract(epoch FROM issued.expires_at)::bigint, issued.partition_number, revoked.token IS NOT NULL, issued.scope \
+           extract(epoch FROM issued.expires_at)::bigint, issued.partition_number, revoked.token IS NOT NULL, issued.scope, \
+           issued.audience \
          FROM tessera.token_events issued \
          LEFT JOIN (SELECT DISTINCT token, expires_at FROM tessera.token_events WHERE kind = 2 AND expires_at > now()) revoked \
            ON revoked.token = issued.token AND revoked.expires_at = issued.expires_at \
@@ -279,19 +287,23 @@ async fn write_tokens(
     )
     .fetch(connection);
     let (mut sections, mut tokens) = (TokenSections::default(), 0);
-    // Terms of a narrower scope are those of one token.
+    // Terms that are narrower are those of one token.
     let mut narrower = u64::MAX;
     while let Some(row) = rows.try_next().await? {
         let (token, grant_id) = token_of(&row)?;
         let known = grants.by_id.get(&grant_id).ok_or_else(|| unreadable("its grant is not there"))?;
         let Known::InForce { number, terms } = known else { continue };
-        let section = match row.try_get::<Option<&str>, _>(6)? {
-            Some(scope) if scope != terms.client.scope.as_str() => {
-                narrower -= 1;
-                let scope = Scope::parse(scope).map_err(|error| unreadable(&error.to_string()))?;
-                sections.push(&token, row.try_get(5)?, narrower, &terms.with_scope(scope))
-            }
-            _ => sections.push(&token, row.try_get(5)?, *number, terms),
+        let scope = row.try_get::<Option<&str>, _>(6)?.map(Scope::parse).transpose();
+        let audience = row.try_get::<Option<Vec<String>>, _>(7)?.map(Audience::try_from).transpose();
+        let own = terms.narrowed(
+            scope.map_err(|error| unreadable(&error.to_string()))?,
+            audience.map_err(|error| unreadable(&error.to_string()))?,
+        );
+        let section = if own.client == terms.client {
+            sections.push(&token, row.try_get(5)?, *number, terms)
+        } else {
+            narrower -= 1;
+            sections.push(&token, row.try_get(5)?, narrower, &own)
         };
         if let Some(section) = section {
             foundation.section(&content(&section))?;

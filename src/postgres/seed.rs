@@ -136,13 +136,18 @@ fn fill(batch: &mut Batch, section: &Section, grants: &mut Grants) -> Result<(),
             let view = view.map_err(|error| unreadable(&error))?;
             // What a person's grant allows is in its record.
             let scope = |terms: &TermsView<'_>| terms.person.is_some().then(|| Arc::from(terms.scope));
-            let rows: Vec<_> = view.terms().iter().map(|terms| (grants.row(terms), scope(terms))).collect();
+            let audience = |terms: &TermsView<'_>| {
+                terms.person.is_some().then(|| terms.audience.iter().map(|member| (*member).to_owned()).collect())
+            };
+            let row = |terms: &TermsView<'_>| (grants.row(terms), scope(terms), audience(terms));
+            let rows: Vec<_> = view.terms().iter().map(row).collect();
             for (token, terms, is_revoked) in view.tokens() {
-                let (grant, scope) = rows.get(terms).ok_or_else(|| unreadable(&"a token without terms"))?;
+                let (grant, scope, audience) = rows.get(terms).ok_or_else(|| unreadable(&"a token without terms"))?;
                 let issued = TokenRow {
                     token: *token.digest.as_bytes(),
                     grant: Some(Arc::clone(grant)),
                     scope: scope.clone(),
+                    audience: audience.clone(),
                     lsn: batch.to,
                     at_ms: u64::from(token.issued_at) * 1000,
                     expires_at: token.expires_at,
@@ -150,7 +155,7 @@ fn fill(batch: &mut Batch, section: &Section, grants: &mut Grants) -> Result<(),
                 };
                 if is_revoked {
                     let at_ms = batch.high_water.as_millis();
-                    batch.tokens.push(TokenRow { grant: None, scope: None, at_ms, ..issued.clone() });
+                    batch.tokens.push(TokenRow { grant: None, scope: None, audience: None, at_ms, ..issued.clone() });
                 }
                 batch.tokens.push(issued);
             }

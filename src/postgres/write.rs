@@ -85,11 +85,11 @@ async fn write_tokens(transaction: &mut Open<'_>, rows: &[u8], novelty: Novelty)
     }
 }
 
-const COPY_EVENTS: &str = "COPY tessera.token_events (token, grant_id, lsn, at, expires_at, partition_number, kind, scope) \
+const COPY_EVENTS: &str = "COPY tessera.token_events (token, grant_id, lsn, at, expires_at, partition_number, kind, scope, audience) \
     FROM STDIN (FORMAT binary)";
-const COPY_ARRIVING: &str = "COPY pg_temp.arriving (token, grant_id, lsn, at, expires_at, partition_number, kind, scope) \
+const COPY_ARRIVING: &str = "COPY pg_temp.arriving (token, grant_id, lsn, at, expires_at, partition_number, kind, scope, audience) \
     FROM STDIN (FORMAT binary)";
-const COLUMNS: i16 = 8;
+const COLUMNS: i16 = 9;
 /// With the lengths of the columns.
 const ROW_BYTES: usize = 96;
 
@@ -103,7 +103,7 @@ async fn copy(transaction: &mut Open<'_>, statement: &str, rows: &[u8]) -> Resul
 /// The rows as `COPY` takes them.
 pub(super) fn encode(rows: &[TokenRow]) -> Vec<u8> {
     let mut buffer = CopyBuffer::with_capacity(COLUMNS, rows.len() * ROW_BYTES + ROW_BYTES);
-    for TokenRow { token, grant, scope, lsn, at_ms, expires_at, partition } in rows {
+    for TokenRow { token, grant, scope, audience, lsn, at_ms, expires_at, partition } in rows {
         buffer.begin_row();
         buffer.uuid(Some(*token));
         buffer.uuid(grant.as_ref().map(|grant| grant.id));
@@ -113,6 +113,7 @@ pub(super) fn encode(rows: &[TokenRow]) -> Vec<u8> {
         buffer.integer(i32::from(partition.0));
         buffer.smallint(if grant.is_some() { KIND_ISSUED } else { KIND_REVOKED });
         buffer.text(scope.as_deref());
+        buffer.texts(audience.as_deref());
     }
     buffer.finish()
 }

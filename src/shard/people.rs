@@ -18,7 +18,10 @@ use crate::clock::UnixTime;
 use crate::grant::authorization_code::{self, CodeProof};
 use crate::grant::device_code;
 use crate::grant::refresh_token::{self, RefreshProof, RefreshRefused, Refreshing};
-use crate::journal::{Entry, Pressure};
+use crate::grant::resource;
+use crate::journal::{self, Entry, Pressure};
+use crate::oauth::audience::Audience;
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
@@ -28,7 +31,7 @@ use crate::shard::{ShardError, Shards};
 use crate::token::access_token::{Partition, RoutingId};
 use crate::token::code::CodeReference;
 use crate::token::digest::TokenDigest;
-use crate::token::grant::GrantTerms;
+use crate::token::grant::{ClientTerms, GrantTerms};
 use crate::token::grant_id::GrantId;
 use crate::token::person::{
     DeviceDecision, Gone, Pending, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState, Standing,
@@ -80,8 +83,10 @@ pub struct RedeemCode {
     pub client_id: ClientId,
     /// What comes with it.
     pub proof: Proof,
-    /// The access token that it shall give.
-    pub access: MintedAccess,
+    /// Whom the access token shall be for, of those that were granted; `None` for all.
+    pub resources: Option<Audience>,
+    /// The access token that it shall give; `None` to learn of its terms first, for what is signed states them.
+    pub access: Option<MintedAccess>,
     /// The refresh token that it shall give; `None` where the client gets none.
     pub refresh: Option<MintedRefresh>,
     /// When.
@@ -111,8 +116,10 @@ pub struct RefreshGrant {
     pub client_id: ClientId,
     /// What of its scope is asked for; `None` for all.
     pub scope: Option<Scope>,
-    /// The access token that it shall give.
-    pub access: MintedAccess,
+    /// See [`RedeemCode::resources`].
+    pub resources: Option<Audience>,
+    /// See [`RedeemCode::access`].
+    pub access: Option<MintedAccess>,
     /// Whether that was drawn at random. Else it follows from the refresh token, and a retry names it again.
     pub is_access_new: bool,
     /// The refresh token that shall take its place; `None` where it stays.
@@ -133,6 +140,33 @@ pub enum Refreshed {
     /// It was answered before, and the access token of that answer lives no more: it has expired or was revoked. The successor is
     /// as good as it was, so ask once more, with an access token that is new.
     Outlived,
+}
+
+/// What becomes of a code or refresh token that is good.
+#[derive(Debug)]
+pub(super) enum Exchanged<T> {
+    /// It was exchanged.
+    Done(T),
+    /// No access token was named, so nothing has changed. These would be its terms.
+    Described(GrantTerms),
+}
+
+impl<T> Exchanged<T> {
+    /// What was exchanged, where that was asked for.
+    pub(super) fn done(self) -> Result<T, PersonError> {
+        match self {
+            Self::Done(done) => Ok(done),
+            Self::Described(_) => Err(ShardError::Unavailable.into()),
+        }
+    }
+
+    /// The terms, where these were asked for.
+    pub(super) fn described(self) -> Result<GrantTerms, PersonError> {
+        match self {
+            Self::Described(terms) => Ok(terms),
+            Self::Done(_) => Err(ShardError::Unavailable.into()),
+        }
+    }
 }
 
 /// An access token that a grant has given.
@@ -204,6 +238,8 @@ pub enum DeviceAnswer {
         subject_in_force: Arc<crate::client::registry::Generation>,
         /// When they last proved who they are, in seconds since the epoch.
         auth_time: u32,
+        /// How they did.
+        context: AuthenticationContext,
     },
     /// No.
     Deny,
@@ -373,8 +409,8 @@ pub(super) enum PersonRequest {
     StoreDevice(NewDevice, PersonReply<()>),
     FindDevice(RoutingId, UnixTime, PersonReply<Option<DeviceRequest>>),
     DecideDevice(RoutingId, DeviceAnswer, UnixTime, PersonReply<bool>),
-    Redeem(RedeemCode, PersonReply<GrantedToken>),
-    Refresh(RefreshGrant, PersonReply<Refreshed>),
+    Redeem(RedeemCode, PersonReply<Exchanged<GrantedToken>>),
+    Refresh(RefreshGrant, PersonReply<Exchanged<Refreshed>>),
     /// Of that client, or whoever's it is.
     End(GrantId, Option<ClientId>, PersonReply<bool>),
     Describe(GrantId, UnixTime, PersonReply<Option<GrantSummary>>),
@@ -489,10 +525,10 @@ impl Shard {
             let _ = reply.send(Err(ShardError::from(reason).into()));
             return false;
         }
-        let Decided { record, answer } = decide(self, &mut state);
+        let Decided { record, answer, is_final } = decide(self, &mut state);
         self.put_state(state);
         let is_ok = answer.is_ok();
-        let answer = Box::new(move || {
+        let answer: journal::Reply = Box::new(move || {
             // Who asked may have gone away meanwhile.
             let _ = reply.send(answer);
         });
@@ -501,7 +537,9 @@ impl Shard {
                 self.lane.append(entry, Some(answer));
             }
             // It may rest on a change that a crash would take back.
-            None => self.lane.reply_when_durable(answer),
+            None if is_final => self.lane.reply_when_durable(answer),
+            // Nobody is told: whoever asked comes back with what it was asked for, and waits then.
+            None => answer(),
         }
         is_ok
     }
@@ -566,7 +604,12 @@ impl Shard {
         Decided::changed(entry(KIND_DEVICE_STORED, id, payload), true)
     }
 
-    fn redeem(&mut self, state: &mut ShardState, request: &RedeemCode, partition: Partition) -> Decided<GrantedToken> {
+    fn redeem(
+        &mut self,
+        state: &mut ShardState,
+        request: &RedeemCode,
+        partition: Partition,
+    ) -> Decided<Exchanged<GrantedToken>> {
         let CodeReference { grant_id: id, digest } = request.code;
         let checked = match (&request.proof, state.pending(id)) {
             (Proof::Authorization { redirect_uri, code_challenge }, Some(Pending::Code(code)))
@@ -589,8 +632,13 @@ impl Shard {
             Ok(terms) => terms,
             Err(error) => return Decided::answered(Err(error.into())),
         };
+        let audience = match resource::narrowed(request.resources.as_ref(), &terms.client.audience) {
+            Ok(audience) => audience,
+            Err(error) => return Decided::answered(Err(error.into())),
+        };
+        let Some(access) = &request.access else { return Decided::described(terms.narrowed(None, audience)) };
         let now = request.now.as_seconds_u32();
-        let access = issued(&request.access, None, now);
+        let access = issued(access, None, audience, now);
         let grant = PersonGrant {
             terms,
             created_at: now,
@@ -608,12 +656,12 @@ impl Shard {
         if let Some(person) = &grant.terms.person {
             self.indexed().index.subjects.add(&person.subject, id);
         }
-        store_grant(state, id, grant, &access, partition)
+        store_grant(state, id, grant, &access, partition).map(Exchanged::Done)
     }
 
     /// A code that is not there: unknown, expired, or redeemed before. In the last case somebody else may have it too, so what
     /// it gave is revoked (RFC 6749 §4.1.2).
-    fn redeem_again(&self, state: &mut ShardState, request: &RedeemCode) -> Decided<GrantedToken> {
+    fn redeem_again(&self, state: &mut ShardState, request: &RedeemCode) -> Decided<Exchanged<GrantedToken>> {
         let CodeReference { grant_id: id, digest } = request.code;
         let refused = |description: &'static str| {
             Err(PersonError::from(OAuthError::new(OAuthErrorCode::InvalidGrant, description)))
@@ -629,7 +677,12 @@ impl Shard {
         }
     }
 
-    fn refresh(&self, state: &mut ShardState, request: &RefreshGrant, partition: Partition) -> Decided<Refreshed> {
+    fn refresh(
+        &self,
+        state: &mut ShardState,
+        request: &RefreshGrant,
+        partition: Partition,
+    ) -> Decided<Exchanged<Refreshed>> {
         let id = request.reference.grant_id;
         let unknown = || OAuthError::new(OAuthErrorCode::InvalidGrant, "the refresh token has expired or was revoked");
         let Some(grant) = state.person_grant(id) else { return Decided::answered(Err(unknown().into())) };
@@ -639,26 +692,24 @@ impl Shard {
             retry_seconds: request.retry_seconds,
             serving_since: self.serving_since(),
         };
-        match refresh_token::decide(grant, &proof, request.now) {
-            Ok(Refreshing::Current) => match refresh_token::narrowed(request.scope.as_ref(), &grant.terms.client.scope)
-            {
-                Ok(scope) => {
-                    let access = issued(&request.access, scope, request.now.as_seconds_u32());
-                    let refreshed = refreshed(grant, request, &access);
-                    store_grant(state, id, refreshed, &access, partition).map(Refreshed::Granted)
+        match (refresh_token::decide(grant, &proof, request.now), &request.access) {
+            // The client rotates no more, so nothing that the worker has made is what was answered before.
+            (Ok(Refreshing::Again), _) if request.successor.is_none() => Decided::answered(Err(unknown().into())),
+            // The worker has derived the same access token: it is as old as it is.
+            (Ok(Refreshing::Again), Some(access)) if !request.is_access_new => {
+                Decided::answered(Ok(Exchanged::Done(answered_before(state, access, request.now))))
+            }
+            (Ok(refreshing), access) => match narrowed(request, &grant.terms.client) {
+                Ok((scope, audience)) => {
+                    let Some(access) = access else { return Decided::described(grant.terms.narrowed(scope, audience)) };
+                    let access = issued(access, scope, audience, request.now.as_seconds_u32());
+                    let grant = refreshed(grant, refreshing, request, &access);
+                    store_grant(state, id, grant, &access, partition).map(Refreshed::Granted).map(Exchanged::Done)
                 }
                 Err(error) => Decided::answered(Err(error.into())),
             },
-            // The client rotates no more, so nothing that the worker has made is what was answered before.
-            Ok(Refreshing::Again) if request.successor.is_none() => Decided::answered(Err(unknown().into())),
-            // What was answered before lives no more, so there is another access token beside the same successor.
-            Ok(Refreshing::Again) if request.is_access_new => {
-                issue_again(state, id, grant.clone(), request, partition).map(Refreshed::Granted)
-            }
-            // The worker has derived the same access token: it is as old as it is.
-            Ok(Refreshing::Again) => Decided::answered(Ok(answered_before(state, &request.access, request.now))),
-            Err(RefreshRefused { error, is_reuse: false }) => Decided::answered(Err(error.into())),
-            Err(RefreshRefused { error, is_reuse: true }) => self.end_with(state, id, Err(error.into())),
+            (Err(RefreshRefused { error, is_reuse: false }), _) => Decided::answered(Err(error.into())),
+            (Err(RefreshRefused { error, is_reuse: true }), _) => self.end_with(state, id, Err(error.into())),
         }
     }
 
@@ -675,23 +726,24 @@ impl Shard {
         let Ok(payload) = encode_grant_ended(id) else { return Decided::busy() };
         let is_first = state.end_grant(id, self.lane.appended() + 1);
         let record = is_first.then(|| entry(KIND_GRANT_ENDED, id, payload));
-        Decided { record, answer }
+        Decided { record, answer, is_final: true }
     }
 }
 
-/// What a request comes to: perhaps a record, and an answer that waits until it is durable.
+/// What a request comes to: perhaps a record, and an answer that waits until it is durable, if it is the last.
 struct Decided<T> {
     record: Option<Entry>,
     answer: Result<T, PersonError>,
+    is_final: bool,
 }
 
 impl<T> Decided<T> {
     const fn answered(answer: Result<T, PersonError>) -> Self {
-        Self { record: None, answer }
+        Self { record: None, answer, is_final: true }
     }
 
     const fn changed(record: Entry, answer: T) -> Self {
-        Self { record: Some(record), answer: Ok(answer) }
+        Self { record: Some(record), answer: Ok(answer), is_final: true }
     }
 
     const fn busy() -> Self {
@@ -699,7 +751,13 @@ impl<T> Decided<T> {
     }
 
     fn map<U>(self, of: impl FnOnce(T) -> U) -> Decided<U> {
-        Decided { record: self.record, answer: self.answer.map(of) }
+        Decided { record: self.record, answer: self.answer.map(of), is_final: self.is_final }
+    }
+}
+
+impl<T> Decided<Exchanged<T>> {
+    const fn described(terms: GrantTerms) -> Self {
+        Self { record: None, answer: Ok(Exchanged::Described(terms)), is_final: false }
     }
 }
 
@@ -707,9 +765,9 @@ fn entry(kind: u16, id: GrantId, payload: AlignedVec) -> Entry {
     Entry { kind, schema: SCHEMA, routing_id: id.routing_id().0, payload }
 }
 
-fn issued(access: &MintedAccess, scope: Option<Scope>, now: u32) -> AccessIssued {
+fn issued(access: &MintedAccess, scope: Option<Scope>, audience: Option<Audience>, now: u32) -> AccessIssued {
     let expires_at = now.saturating_add(access.lifetime_seconds);
-    AccessIssued { digest: access.digest, issued_at: now, expires_at, scope }
+    AccessIssued { digest: access.digest, issued_at: now, expires_at, scope, audience }
 }
 
 fn store_grant(
@@ -737,26 +795,22 @@ fn answered_before(state: &ShardState, access: &MintedAccess, now: UnixTime) -> 
     )
 }
 
-/// One more access token of a grant whose refresh token was rotated before.
-fn issue_again(
-    state: &mut ShardState,
-    id: GrantId,
-    grant: PersonGrant,
-    request: &RefreshGrant,
-    partition: Partition,
-) -> Decided<GrantedToken> {
-    let scope = match refresh_token::narrowed(request.scope.as_ref(), &grant.terms.client.scope) {
-        Ok(scope) => scope,
-        Err(error) => return Decided::answered(Err(error.into())),
-    };
-    let access = issued(&request.access, scope, request.now.as_seconds_u32());
-    let access_expires_at = grant.access_expires_at.max(access.expires_at);
-    store_grant(state, id, PersonGrant { access_expires_at, ..grant }, &access, partition)
+/// What of a grant's scope and audience a refresh asks for, where that is less.
+fn narrowed(request: &RefreshGrant, granted: &ClientTerms) -> Result<(Option<Scope>, Option<Audience>), OAuthError> {
+    let scope = refresh_token::narrowed(request.scope.as_ref(), &granted.scope)?;
+    Ok((scope, resource::narrowed(request.resources.as_ref(), &granted.audience)?))
 }
 
-fn refreshed(grant: &PersonGrant, request: &RefreshGrant, access: &AccessIssued) -> PersonGrant {
+/// A grant with one more access token. Where its refresh token was rotated before, it stays as it was: what was answered then lives
+/// no more, or is signed, and so there is another beside the same successor.
+fn refreshed(
+    grant: &PersonGrant,
+    refreshing: Refreshing,
+    request: &RefreshGrant,
+    access: &AccessIssued,
+) -> PersonGrant {
     let now = request.now.as_seconds_u32();
-    let refresh = grant.refresh.map(|before| {
+    let rotated = |before: RefreshState| {
         let used = RefreshState { refreshed_at: now, idle_until: now.saturating_add(request.idle_seconds), ..before };
         match request.successor {
             None => used,
@@ -767,16 +821,20 @@ fn refreshed(grant: &PersonGrant, request: &RefreshGrant, access: &AccessIssued)
                 ..used
             },
         }
-    });
+    };
+    let refresh = match refreshing {
+        Refreshing::Current => grant.refresh.map(rotated),
+        Refreshing::Again => grant.refresh,
+    };
     PersonGrant { refresh, access_expires_at: grant.access_expires_at.max(access.expires_at), ..grant.clone() }
 }
 
 fn decided_device(id: GrantId, device: &PendingDevice, answer: DeviceAnswer) -> PendingDevice {
     match answer {
         DeviceAnswer::Deny => PendingDevice { decision: DeviceDecision::Denied, ..device.clone() },
-        DeviceAnswer::Approve { subject, subject_generation, subject_in_force, auth_time } => {
+        DeviceAnswer::Approve { subject, subject_generation, subject_in_force, auth_time, context } => {
             let standing = Standing::new(subject_in_force);
-            let person = PersonTerms { grant_id: id, subject, subject_generation, auth_time, standing };
+            let person = PersonTerms { grant_id: id, subject, subject_generation, auth_time, context, standing };
             let terms = device.terms.granted_by(person);
             PendingDevice { decision: DeviceDecision::Approved, terms, ..device.clone() }
         }
@@ -876,6 +934,19 @@ impl Shards {
     /// [`PersonError::Refused`] with what RFC 6749 §5.2 or RFC 8628 §3.5 has for it, or [`PersonError::Shard`]; the tokens are
     /// then nobody's.
     pub async fn redeem(&self, request: RedeemCode) -> Result<GrantedToken, PersonError> {
+        self.exchange_code(request).await?.done()
+    }
+
+    /// The terms of the access token that [`Shards::redeem`] would give for this request, which names none yet. Nothing is exchanged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shards::redeem`].
+    pub async fn describe_code(&self, request: RedeemCode) -> Result<GrantTerms, PersonError> {
+        self.exchange_code(RedeemCode { access: None, ..request }).await?.described()
+    }
+
+    async fn exchange_code(&self, request: RedeemCode) -> Result<Exchanged<GrantedToken>, PersonError> {
         let routing_id = request.code.grant_id.routing_id();
         self.ask_about(routing_id, |reply| PersonRequest::Redeem(request, reply)).await
     }
@@ -886,6 +957,19 @@ impl Shards {
     ///
     /// As [`Shards::redeem`]. One that was used before ends its whole grant.
     pub async fn refresh(&self, request: RefreshGrant) -> Result<Refreshed, PersonError> {
+        self.exchange_refresh_token(request).await?.done()
+    }
+
+    /// The terms of the access token that [`Shards::refresh`] would give for this request, which names none yet. Nothing is exchanged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shards::refresh`].
+    pub async fn describe_refresh(&self, request: RefreshGrant) -> Result<GrantTerms, PersonError> {
+        self.exchange_refresh_token(RefreshGrant { access: None, ..request }).await?.described()
+    }
+
+    async fn exchange_refresh_token(&self, request: RefreshGrant) -> Result<Exchanged<Refreshed>, PersonError> {
         let routing_id = request.reference.grant_id.routing_id();
         self.ask_about(routing_id, |reply| PersonRequest::Refresh(request, reply)).await
     }

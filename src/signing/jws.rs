@@ -1,8 +1,8 @@
 //! Signed texts: the compact serialization (RFC 7515 §7.1), written here because the key is kept parsed and the header encoded.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64_simd::URL_SAFE_NO_PAD;
 use ring::rand::SecureRandom;
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::signing::private_key::PrivateKey;
@@ -12,6 +12,8 @@ use crate::signing::private_key::PrivateKey;
 pub struct JwsHeader {
     /// With the dot behind it.
     encoded: String,
+    /// How long the signatures of the key are, encoded and with the dot before them.
+    signature_characters: usize,
 }
 
 impl JwsHeader {
@@ -20,9 +22,11 @@ impl JwsHeader {
     #[must_use]
     pub fn new(typ: &str, key: &PrivateKey) -> Self {
         let (algorithm, kid) = (key.public().algorithm.as_str(), key.public().thumbprint());
-        let mut encoded = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{algorithm}","typ":"{typ}","kid":"{kid}"}}"#));
+        let header = format!(r#"{{"alg":"{algorithm}","typ":"{typ}","kid":"{kid}"}}"#);
+        let mut encoded = URL_SAFE_NO_PAD.encode_to_string(header.as_bytes());
         encoded.push('.');
-        Self { encoded }
+        let signature_characters = 1 + URL_SAFE_NO_PAD.encoded_length(key.signature_bytes());
+        Self { encoded, signature_characters }
     }
 
     /// Signs a payload.
@@ -36,18 +40,18 @@ impl JwsHeader {
         payload: &[u8],
         random: &dyn SecureRandom,
     ) -> Result<Zeroizing<String>, ring::error::Unspecified> {
-        let payload_characters = payload.len().div_ceil(3) * 4;
         // As long as it will ever be, so that no copy of it stays behind.
-        let capacity = self.encoded.len() + payload_characters + 1 + SIGNATURE_CHARACTERS_MAX;
-        let mut text = Zeroizing::new(String::with_capacity(capacity));
+        let characters = self.encoded.len() + URL_SAFE_NO_PAD.encoded_length(payload.len()) + self.signature_characters;
+        let mut text = Zeroizing::new(String::with_capacity(characters));
         text.push_str(&self.encoded);
-        URL_SAFE_NO_PAD.encode_string(payload, &mut text);
-        let signature = key.sign(text.as_bytes(), random)?;
+        URL_SAFE_NO_PAD.encode_append(payload, &mut *text);
+        let signature = key.sign(text.as_bytes(), random, SmallVec::<[u8; SIGNATURE_BYTES_USUAL]>::from_slice)?;
         text.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+        URL_SAFE_NO_PAD.encode_append(&signature, &mut *text);
+        debug_assert_eq!(text.len(), characters, "it is as long as was thought");
         Ok(text)
     }
 }
 
-/// Of RSA with 4096 bits.
-const SIGNATURE_CHARACTERS_MAX: usize = 684;
+/// The longest signature but those of RSA, in bytes.
+const SIGNATURE_BYTES_USUAL: usize = 96;

@@ -105,23 +105,43 @@ impl PrivateKey {
         &self.public
     }
 
-    /// Signs a message. The signature is as a JWS has it: of ECDSA both numbers at their full length (RFC 7518 §3.4).
+    /// Signs a message and lets `take` have the signature, which is as a JWS has it: of ECDSA both numbers at their full length
+    /// (RFC 7518 §3.4).
     ///
     /// # Errors
     ///
     /// [`ring::error::Unspecified`] when the system has no randomness to give.
-    pub fn sign(&self, message: &[u8], random: &dyn SecureRandom) -> Result<Vec<u8>, ring::error::Unspecified> {
+    pub fn sign<T>(
+        &self,
+        message: &[u8],
+        random: &dyn SecureRandom,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, ring::error::Unspecified> {
         match &self.pair {
-            Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
-            Pair::Ecdsa(pair) => Ok(pair.sign(random, message)?.as_ref().to_vec()),
+            Pair::Ed25519(pair) => Ok(take(pair.sign(message).as_ref())),
+            Pair::Ecdsa(pair) => Ok(take(pair.sign(random, message)?.as_ref())),
             Pair::Rsa(pair, encoding) => {
-                let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(*encoding, random, message, &mut signature)?;
-                Ok(signature)
+                let mut signature = [0; RSA_SIGNATURE_BYTES_MAX];
+                let signature = signature.get_mut(..pair.public().modulus_len()).ok_or(ring::error::Unspecified)?;
+                pair.sign(*encoding, random, message, signature)?;
+                Ok(take(signature))
             }
         }
     }
+
+    /// How long its signatures are, in bytes.
+    #[must_use]
+    pub fn signature_bytes(&self) -> usize {
+        match (&self.pair, self.public.algorithm) {
+            (Pair::Rsa(pair, _), _) => pair.public().modulus_len(),
+            (_, SigningAlgorithm::Es384) => 96,
+            _ => 64,
+        }
+    }
 }
+
+/// Of a key of 4096 bits.
+const RSA_SIGNATURE_BYTES_MAX: usize = 512;
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -44,7 +44,7 @@ impl RingSigner {
 
 impl Signer<Vec<u8>> for RingSigner {
     fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, Error> {
-        self.key.sign(message, &SystemRandom::new()).map_err(|_| Error::new())
+        self.key.sign(message, &SystemRandom::new(), <[u8]>::to_vec).map_err(|_| Error::new())
     }
 }
 

@@ -148,6 +148,14 @@ impl SigningKey {
         }
     }
 
+    /// A key that signs from `now` on and of which nothing is kept.
+    #[cfg(test)]
+    pub(crate) fn of_test(key: PrivateKey, now: UnixTime) -> Self {
+        let (kid, algorithm) = (key.public().thumbprint(), key.public().algorithm);
+        let sealed = String::new();
+        Self::new(key, &StoredKey { kid, algorithm, created_at: now, signs_from: now, tokens_until: 0, sealed })
+    }
+
     /// What it signs with.
     #[must_use]
     pub const fn algorithm(&self) -> SigningAlgorithm {

@@ -84,7 +84,7 @@ mod tests {
 
     fn signed(key: &PrivateKey, header: &str, payload: &str) -> String {
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        let signature = key.sign(text.as_bytes(), &SystemRandom::new()).unwrap();
+        let signature = key.sign(text.as_bytes(), &SystemRandom::new(), <[u8]>::to_vec).unwrap();
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 

@@ -17,9 +17,10 @@ use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
 use crate::token::digest::TokenDigest;
+use crate::token::jwt;
 use crate::token::text::{self, CHECKSUM_CHARACTERS};
 
-/// An access token in the clear, on its way to its owner. Never printed, zeroed when dropped.
+/// An access token in the clear, opaque or a JWT, on its way to its owner. Never printed, zeroed when dropped.
 pub struct AccessToken {
     text: Zeroizing<String>,
     reference: TokenReference,
@@ -93,6 +94,11 @@ impl AccessToken {
         Self { text, reference: TokenReference::of_coded(&coded) }
     }
 
+    /// One of another kind.
+    pub(super) const fn of_parts(text: Zeroizing<String>, reference: TokenReference) -> Self {
+        Self { text, reference }
+    }
+
     /// The text of it, to be given to its owner and to nobody else.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -117,7 +123,7 @@ impl TokenReference {
     /// like a token costs what an unknown one costs, and answers as late.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
-        decode(text).map(|coded| Self::of_coded(&coded))
+        decode(text).map_or_else(|| jwt::reference_of(text), |coded| Some(Self::of_coded(&coded)))
     }
 
     fn of_coded(coded: &[u8; CODED_BYTES]) -> Self {

@@ -11,6 +11,7 @@ use rkyv::{Archive, Serialize};
 use crate::client::id::ClientId;
 use crate::client::registry::Generation;
 use crate::oauth::audience::Audience;
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::scope::Scope;
 use crate::token::digest::TokenDigest;
 use crate::token::grant::ClientTerms;
@@ -137,7 +138,11 @@ impl TermsView<'_> {
     /// Whether a replay would take it.
     pub(super) fn check(&self) -> Result<(), InvalidRecord> {
         self.parse_client(|_| Arc::default())?;
-        self.person.as_ref().map(|person| person.parse(|_| Arc::default())).transpose().map(drop)
+        self.person
+            .as_ref()
+            .map(|person| person.parse(|_| Arc::default(), AuthenticationContext::default()))
+            .transpose()
+            .map(drop)
     }
 }
 

@@ -47,11 +47,18 @@ impl GrantTerms {
         Self { client: Arc::clone(&self.client), person: Some(Arc::new(person)) }
     }
 
-    /// The same, of another scope.
+    /// The same, of another scope or for others, where these are named.
     #[must_use]
-    pub fn with_scope(&self, scope: Scope) -> Self {
-        let client = ClientTerms { scope, ..ClientTerms::clone(&self.client) };
-        Self { client: Arc::new(client), person: self.person.clone() }
+    pub fn narrowed(&self, scope: Option<Scope>, audience: Option<Audience>) -> Self {
+        if scope.is_none() && audience.is_none() {
+            return self.clone();
+        }
+        let ClientTerms { id, generation, in_force, scope: whole, audience: all } = ClientTerms::clone(&self.client);
+        let (scope, audience) = (scope.unwrap_or(whole), audience.unwrap_or(all));
+        Self {
+            client: Arc::new(ClientTerms { id, generation, in_force, scope, audience }),
+            person: self.person.clone(),
+        }
     }
 
     /// Whom its tokens speak of. A client that acts for itself is its own subject (RFC 9068 §2.2).
@@ -336,6 +343,8 @@ fn render(terms: &GrantTerms, issuer: &str) -> Box<str> {
         /// RFC 9470 §6.2.
         #[serde(skip_serializing_if = "Option::is_none")]
         auth_time: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        acr: Option<&'a str>,
     }
     let members = Members {
         client_id: terms.client.id.as_str(),
@@ -345,6 +354,7 @@ fn render(terms: &GrantTerms, issuer: &str) -> Box<str> {
         iss: issuer,
         token_type: "Bearer",
         auth_time: terms.person.as_ref().map(|person| person.auth_time),
+        acr: terms.person.as_ref().and_then(|person| person.context.acr()),
     };
     let object = serde_json::to_string(&members).unwrap_or_default();
     Box::from(object.trim_start_matches('{').trim_end_matches('}'))

@@ -1,6 +1,6 @@
 //! Tokens: what a shard knows of them, as a state machine without threads, I/O or a clock.
 //!
-//! A token's text is minted and read in [`access_token`]; everything else knows it by its [`digest::TokenDigest`].
+//! A token's text is minted and read in [`access_token`], or in [`jwt`] where it is one; everything else knows it by its [`digest::TokenDigest`].
 //! [`state::ShardState`] is what a shard owns; [`table::TokenReader`] is what others may read of it meanwhile.
 
 pub mod access_token;
@@ -10,6 +10,7 @@ pub mod event;
 mod expiry;
 pub mod grant;
 pub mod grant_id;
+pub mod jwt;
 pub mod person;
 pub mod person_event;
 pub mod refresh_token;

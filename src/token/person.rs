@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::client::id::ClientId;
 use crate::client::registry::Generation;
 use crate::clock::UnixTime;
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::subject::Subject;
 use crate::token::access_token::RoutingId;
 use crate::token::digest::TokenDigest;
@@ -39,6 +40,8 @@ pub struct PersonTerms {
     pub subject_generation: u64,
     /// When the person last proved who they are, in seconds since the epoch (`auth_time`, `OpenID` Connect Core §2).
     pub auth_time: u32,
+    /// How they did.
+    pub context: AuthenticationContext,
     /// What may end it. Not a part of what was granted: equal terms may differ in it.
     pub standing: Standing,
 }
@@ -64,11 +67,12 @@ impl PersonTerms {
 
 impl PartialEq for PersonTerms {
     fn eq(&self, other: &Self) -> bool {
-        let Self { grant_id, subject, subject_generation, auth_time, standing: _ } = self;
+        let Self { grant_id, subject, subject_generation, auth_time, context, standing: _ } = self;
         *grant_id == other.grant_id
             && *subject == other.subject
             && *subject_generation == other.subject_generation
             && *auth_time == other.auth_time
+            && *context == other.context
     }
 }
 
@@ -459,7 +463,9 @@ mod tests {
 
     fn person_terms(id: GrantId) -> GrantTerms {
         let (subject, standing) = (Subject::parse("ada").unwrap(), Standing::default());
-        terms("read").granted_by(PersonTerms { grant_id: id, subject, subject_generation: 0, auth_time: 0, standing })
+        let context = AuthenticationContext::default();
+        let person = PersonTerms { grant_id: id, subject, subject_generation: 0, auth_time: 0, context, standing };
+        terms("read").granted_by(person)
     }
 
     fn code(expires_at: u32) -> Pending {
@@ -539,7 +545,7 @@ mod tests {
             grants.store_grant(id(number), grant(id(number), 100));
         }
         assert!(Arc::ptr_eq(&client_of(&grants, 1), &client_of(&grants, 2)));
-        let narrower = grants.grant(id(1)).unwrap().terms.with_scope(Scope::empty());
+        let narrower = grants.grant(id(1)).unwrap().terms.narrowed(Some(Scope::empty()), None);
         grants.store_grant(id(1), PersonGrant { terms: narrower, ..grant(id(1), 1000) });
         assert_eq!(grants.shared.len(), 2);
         expire(&mut grants, 200);

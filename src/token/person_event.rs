@@ -10,6 +10,8 @@ use rkyv::with::{InlineAsBox, Map};
 use rkyv::{Archive, Serialize};
 
 use crate::client::registry::Generation;
+use crate::oauth::audience::Audience;
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::token::digest::TokenDigest;
@@ -50,6 +52,9 @@ struct Person<'a> {
     auth_time: u32,
     #[rkyv(with = InlineAsBox)]
     subject: &'a str,
+    amr: Vec<String>,
+    #[rkyv(with = Map<InlineAsBox>)]
+    acr: Option<&'a str>,
 }
 
 #[derive(Archive, Serialize)]
@@ -108,6 +113,8 @@ struct Access<'a> {
     /// Where it is narrower than that of the grant.
     #[rkyv(with = Map<InlineAsBox>)]
     scope: Option<&'a str>,
+    /// Likewise.
+    audience: Option<Vec<String>>,
 }
 
 #[derive(Archive, Serialize)]
@@ -126,6 +133,8 @@ pub struct AccessIssued {
     pub expires_at: u32,
     /// Where it is narrower than that of the grant.
     pub scope: Option<Scope>,
+    /// Likewise.
+    pub audience: Option<Audience>,
 }
 
 /// A record about a person's grant as the state machine takes it.
@@ -204,6 +213,7 @@ pub struct AccessView<'a> {
     pub issued_at: u32,
     pub expires_at: u32,
     pub scope: Option<&'a str>,
+    pub audience: Option<Vec<&'a str>>,
 }
 
 /// The person of a grant's terms as a record holds them.
@@ -218,6 +228,12 @@ pub struct PersonView<'a> {
     pub subject_generation: u64,
     /// See [`PersonTerms::auth_time`].
     pub auth_time: u32,
+    /// See [`AuthenticationContext::amr`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<&'a str>,
+    /// See [`AuthenticationContext::acr`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<&'a str>,
 }
 
 impl PersonView<'_> {
@@ -227,18 +243,27 @@ impl PersonView<'_> {
             && self.subject == terms.subject.as_str()
             && self.subject_generation == terms.subject_generation
             && self.auth_time == terms.auth_time
+            && self.amr.iter().copied().eq(terms.context.amr())
+            && self.acr == terms.context.acr()
     }
 
-    /// The person's part of the terms of which this is the record. `in_force` has the generation of a subject.
+    pub(super) fn context(&self) -> AuthenticationContext {
+        AuthenticationContext::new(self.amr.iter().copied(), self.acr)
+    }
+
+    /// The person's part of the terms of which this is the record. `in_force` has the generation of a subject; `context` is
+    /// [`Self::context`], in a copy that others may share.
     pub(super) fn parse(
         &self,
         in_force: impl FnOnce(&Subject) -> Arc<Generation>,
+        context: AuthenticationContext,
     ) -> Result<PersonTerms, InvalidRecord> {
         let subject = Subject::parse(self.subject).map_err(|_| InvalidRecord("subject"))?;
         Ok(PersonTerms {
             grant_id: self.grant_id,
             subject_generation: self.subject_generation,
             auth_time: self.auth_time,
+            context,
             standing: Standing::new(in_force(&subject)),
             subject,
         })
@@ -257,6 +282,8 @@ impl<'a> Terms<'a> {
                 subject_generation: person.subject_generation,
                 auth_time: person.auth_time,
                 subject: person.subject.as_str(),
+                amr: person.context.amr().map(str::to_owned).collect(),
+                acr: person.context.acr(),
             }),
         }
     }
@@ -274,6 +301,8 @@ impl ArchivedTerms<'_> {
                 subject: &person.subject,
                 subject_generation: person.subject_generation.to_native(),
                 auth_time: person.auth_time.to_native(),
+                amr: person.amr.iter().map(|method| method.as_str()).collect(),
+                acr: person.acr.as_deref(),
             }),
         }
     }
@@ -362,6 +391,7 @@ pub fn encode_grant(
             issued_at: access.issued_at,
             expires_at: access.expires_at,
             scope: access.scope.as_ref().map(Scope::as_str),
+            audience: access.audience.as_ref().map(|audience| audience.members().map(str::to_owned).collect()),
         }),
         terms: Terms::of(&grant.terms),
     })
@@ -460,6 +490,10 @@ impl<'a> PersonEvent<'a> {
                 issued_at: access.issued_at.to_native(),
                 expires_at: access.expires_at.to_native(),
                 scope: access.scope.as_deref(),
+                audience: access
+                    .audience
+                    .as_ref()
+                    .map(|members| members.iter().map(|member| member.as_str()).collect()),
             }),
             terms: stored.terms.view(),
         };
@@ -475,8 +509,10 @@ impl<'a> PersonEvent<'a> {
 impl AccessView<'_> {
     pub(super) fn parse(&self) -> Result<AccessIssued, InvalidRecord> {
         let scope = self.scope.map(Scope::parse).transpose().map_err(|_| InvalidRecord("scope"))?;
+        let audience = self.audience.as_ref().map(|members| Audience::parse(members.iter().copied())).transpose();
+        let audience = audience.map_err(|_| InvalidRecord("audience"))?;
         let Self { digest, issued_at, expires_at, .. } = *self;
-        Ok(AccessIssued { digest, issued_at, expires_at, scope })
+        Ok(AccessIssued { digest, issued_at, expires_at, scope, audience })
     }
 }
 
@@ -499,7 +535,8 @@ mod tests {
     fn terms(grant_id: GrantId) -> GrantTerms {
         let subject = Subject::parse("ada").unwrap();
         let standing = Standing::default();
-        let person = PersonTerms { grant_id, subject, subject_generation: 2, auth_time: 3, standing };
+        let context = AuthenticationContext::new(["pwd", "otp"], Some("urn:x"));
+        let person = PersonTerms { grant_id, subject, subject_generation: 2, auth_time: 3, context, standing };
         crate::token::grant::tests::terms("read write").granted_by(person)
     }
 
@@ -554,12 +591,20 @@ mod tests {
                     client_generation: 0,
                     scope: "read write",
                     audience: vec!["https://api.example"],
-                    person: Some(PersonView { grant_id: GRANT, subject: "ada", subject_generation: 2, auth_time: 3 }),
+                    person: Some(PersonView {
+                        grant_id: GRANT,
+                        subject: "ada",
+                        subject_generation: 2,
+                        auth_time: 3,
+                        amr: vec!["pwd", "otp"],
+                        acr: Some("urn:x"),
+                    }),
                 },
             })
         });
+        let (scope, audience) = (Scope::parse("read").unwrap(), Audience::parse(["urn:a", "urn:b"]).unwrap());
         let access =
-            AccessIssued { digest: DIGEST, issued_at: 5, expires_at: 20, scope: Some(Scope::parse("read").unwrap()) };
+            AccessIssued { digest: DIGEST, issued_at: 5, expires_at: 20, scope: Some(scope), audience: Some(audience) };
         check(KIND_GRANT_STORED, &encode_grant(GRANT, &grant(), Some(&access)).unwrap(), |event| {
             let PersonEvent::GrantStored { grant_id: GRANT, grant: view } = event else { return false };
             view.refresh == grant().refresh

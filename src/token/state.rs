@@ -189,8 +189,8 @@ impl ShardState {
         partition: Partition,
     ) {
         let terms = &self.people.store_grant(id, grant).terms;
-        let Some(AccessIssued { digest, issued_at, expires_at, scope }) = access else { return };
-        let terms = scope.as_ref().map_or_else(|| terms.clone(), |scope| terms.with_scope(scope.clone()));
+        let Some(AccessIssued { digest, issued_at, expires_at, scope, audience }) = access else { return };
+        let terms = terms.narrowed(scope.clone(), audience.clone());
         let (digest, issued_at, expires_at) = (*digest, *issued_at, *expires_at);
         self.issue(&NewToken { digest, partition, issued_at, expires_at }, &terms);
     }
@@ -409,7 +409,9 @@ impl Replay {
         if let Some(made) = before.filter(|made| view.describes(made)) {
             return Ok(Arc::clone(made));
         }
-        let made = Arc::new(view.parse(|subject| self.registries.users.generation(subject))?);
+        let users = &self.registries.users;
+        let made = view.parse(|subject| users.generation(subject), users.share(view.context()))?;
+        let made = Arc::new(made);
         if let Some(before) = before {
             // Asked for anew before it was redeemed: what has ended it holds.
             made.end(before.ended());

@@ -1,7 +1,8 @@
 //! Where workers and shards find what stands of a user, without a lock.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use papaya::Operation;
@@ -9,6 +10,7 @@ use papaya::Operation;
 use crate::client::Client;
 use crate::client::id::ClientId;
 use crate::client::registry::Generation;
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::password::hash::PasswordHash;
@@ -28,12 +30,15 @@ pub struct UserRegistry {
     sessions: papaya::HashMap<SessionDigest, Arc<Session>>,
     sessions_of: papaya::HashMap<Subject, Arc<[SessionDigest]>>,
     consents: papaya::HashMap<Subject, Arc<[Consent]>>,
+    /// Ways in which people logged in, at most [`CONTEXTS_MAX`]: see [`UserRegistry::share`].
+    contexts: Mutex<HashSet<AuthenticationContext>>,
     /// Hashes of users, to check where there is no user: see [`UserRegistry::stand_in`].
     stand_ins: Box<[ArcSwapOption<PasswordHash>]>,
     hasher: RandomState,
 }
 
 const STAND_INS: usize = 64;
+const CONTEXTS_MAX: usize = 1024;
 
 impl Default for UserRegistry {
     fn default() -> Self {
@@ -44,6 +49,7 @@ impl Default for UserRegistry {
             sessions: papaya::HashMap::default(),
             sessions_of: papaya::HashMap::default(),
             consents: papaya::HashMap::default(),
+            contexts: Mutex::default(),
             stand_ins: (0..STAND_INS).map(|_| ArcSwapOption::empty()).collect(),
             hasher: RandomState::new(),
         }
@@ -99,6 +105,20 @@ impl UserRegistry {
     #[must_use]
     pub fn sessions_len(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// A way to log in, in the copy that all who came that way share: there are few ways and many grants. The lock is for those who
+    /// log in and for recovery.
+    #[must_use]
+    pub fn share(&self, context: AuthenticationContext) -> AuthenticationContext {
+        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = contexts.get(&context) {
+            return shared.clone();
+        }
+        if contexts.len() < CONTEXTS_MAX {
+            contexts.insert(context.clone());
+        }
+        context
     }
 
     /// What the subject lets the client have without being asked again.

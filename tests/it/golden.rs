@@ -15,6 +15,7 @@ use tessera::clock::{Clock, ManualTime, UnixTime};
 use tessera::journal::{self, JournalKeys, Options, RealDisk};
 use tessera::oauth::algorithm::SigningAlgorithm;
 use tessera::oauth::audience::Audience;
+use tessera::oauth::authentication_context::AuthenticationContext;
 use tessera::oauth::scope::Scope;
 use tessera::oauth::subject::Subject;
 use tessera::password::hash::PasswordHash;
@@ -25,7 +26,9 @@ use tessera::token::digest::TokenDigest;
 use tessera::token::event::{self as token_event, TermsView, TokenEvent};
 use tessera::token::grant::{ClientTerms, GrantTerms};
 use tessera::token::grant_id::GrantId;
-use tessera::token::person::{DeviceDecision, Pending, PersonTerms, RefreshState, Standing};
+use tessera::token::person::{
+    DeviceDecision, Pending, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState, Standing,
+};
 use tessera::token::person_event::{self, AccessIssued};
 use tessera::token::section::{TokenSectionView, TokenWalk, partitions_of};
 use tessera::token::state::{NewToken, Registries, Replay, ShardState};
@@ -320,6 +323,16 @@ fn replay(now: u32) -> Replay {
     Replay::new(Arc::from("https://as.example"), registries, now)
 }
 
+fn state_with_person() -> ShardState {
+    let mut state = state();
+    let terms = ClientTerms { in_force: in_generation(3), ..terms() };
+    let terms = GrantTerms { client: Arc::new(terms), ..person_terms() };
+    let token =
+        NewToken { digest: PERSONAL, partition: Partition(9), issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
+    state.issue(&token, &terms);
+    state
+}
+
 #[test]
 fn snapshot_section_of_tokens_schema_2() {
     let payload = golden("token-section-2.bin");
@@ -331,12 +344,7 @@ fn snapshot_section_of_tokens_schema_2() {
     assert_eq!(*found(DIGEST).grant.terms(), GrantTerms::from(terms()));
     assert_eq!(*found(PERSONAL).grant.terms(), person_terms());
 
-    let mut state = state();
-    let terms = ClientTerms { in_force: in_generation(3), ..terms() };
-    let terms = GrantTerms { client: Arc::new(terms), ..person_terms() };
-    let token =
-        NewToken { digest: PERSONAL, partition: Partition(9), issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
-    state.issue(&token, &terms);
+    let state = state_with_person();
     let written = TokenWalk::new(state.reader(), 1_800_000_000).next_section().unwrap().unwrap();
     assert_eq!((written.tokens, partitions_of(written.scope())), (3, (Partition(7), Partition(9))));
     assert_eq!(*written.payload, *payload, "what is written has changed: that needs a new schema");
@@ -355,7 +363,9 @@ fn in_generation(generation: u64) -> Arc<Generation> {
 
 fn person_terms() -> GrantTerms {
     let (subject, standing) = (Subject::parse("ada").unwrap(), Standing::default());
-    let person = PersonTerms { grant_id: GRANT, subject, subject_generation: 0, auth_time: 1_799_999_000, standing };
+    let context = AuthenticationContext::new(["pwd"], Some("urn:example:sure"));
+    let auth_time = 1_799_999_000;
+    let person = PersonTerms { grant_id: GRANT, subject, subject_generation: 0, auth_time, context, standing };
     GrantTerms::from(terms()).granted_by(person)
 }
 
@@ -368,6 +378,56 @@ fn replayed(names: &[(u16, &str)]) -> ShardState {
         replay.apply(&event, Partition(9)).unwrap();
     }
     replay.finish()
+}
+
+fn pending_code() -> PendingCode {
+    PendingCode {
+        digest: DIGEST,
+        terms: person_terms(),
+        redirect_uri: Some(Box::from("https://app.example/cb")),
+        code_challenge: Some([7; 32]),
+        nonce: Some(Box::from("n-0S6")),
+        expires_at: 1_800_000_060,
+    }
+}
+
+fn pending_device() -> PendingDevice {
+    PendingDevice {
+        digest: DIGEST,
+        terms: person_terms(),
+        requested_at: 1_800_000_000,
+        requested_from: Some("192.0.2.1".parse().unwrap()),
+        expires_at: 1_800_000_600,
+        decision: DeviceDecision::Approved,
+    }
+}
+
+fn person_grant() -> PersonGrant {
+    let refresh = RefreshState {
+        generation: 2,
+        current: REVOKED,
+        previous: Some(DIGEST),
+        refreshed_at: 1_800_000_002,
+        idle_until: 1_801_000_000,
+        expires_at: 1_802_000_000,
+    };
+    PersonGrant {
+        terms: person_terms(),
+        created_at: 1_800_000_001,
+        redeemed: DIGEST,
+        refresh: Some(refresh),
+        access_expires_at: 1_800_003_601,
+    }
+}
+
+fn access_issued() -> AccessIssued {
+    AccessIssued {
+        digest: PERSONAL,
+        issued_at: 1_800_000_002,
+        expires_at: 1_800_003_601,
+        scope: Some(Scope::parse("read").unwrap()),
+        audience: Some(Audience::parse(AUDIENCE.into_iter().take(1)).unwrap()),
+    }
 }
 
 #[test]
@@ -398,27 +458,14 @@ fn grant_stored_schema_1() {
     assert!(state.pending(GRANT).is_none(), "its code is redeemed");
     let grant = state.person_grant(GRANT).unwrap();
     assert_eq!((grant.redeemed, grant.created_at, grant.access_expires_at), (DIGEST, 1_800_000_001, 1_800_003_601));
-    let refresh = RefreshState {
-        generation: 2,
-        current: REVOKED,
-        previous: Some(DIGEST),
-        refreshed_at: 1_800_000_002,
-        idle_until: 1_801_000_000,
-        expires_at: 1_802_000_000,
-    };
-    assert_eq!(grant.refresh, Some(refresh));
+    assert_eq!(grant.refresh, person_grant().refresh);
     let token = state.find(PERSONAL).unwrap();
     assert_eq!(
         (token.terms.client.scope.as_str(), token.issued_at, token.expires_at),
         ("read", 1_800_000_002, 1_800_003_601)
     );
-    let access = AccessIssued {
-        digest: PERSONAL,
-        issued_at: 1_800_000_002,
-        expires_at: 1_800_003_601,
-        scope: Some(Scope::parse("read").unwrap()),
-    };
-    let today = person_event::encode_grant(GRANT, grant, Some(&access)).unwrap();
+    assert_eq!(Some(&token.terms.client.audience), access_issued().audience.as_ref());
+    let today = person_event::encode_grant(GRANT, grant, Some(&access_issued())).unwrap();
     assert_eq!(*today, *golden("grant-stored-1.bin"), "what is written has changed: that needs a new schema");
 }
 
@@ -516,11 +563,18 @@ fn write() {
     for (name, event, _) in key_events() {
         write_new(name, &event.encode().unwrap().payload);
     }
+    write_new("code-stored-1.bin", &person_event::encode_code(GRANT, &pending_code()).unwrap());
+    write_new("device-stored-1.bin", &person_event::encode_device(GRANT, &pending_device()).unwrap());
+    let grant = person_event::encode_grant(GRANT, &person_grant(), Some(&access_issued()));
+    write_new("grant-stored-1.bin", &grant.unwrap());
+    write_new("grant-ended-1.bin", &person_event::encode_grant_ended(GRANT).unwrap());
     write_new("client-imported-1.bin", &imported_client().to_entry().unwrap().payload);
     let issued = token_event::encode_issued(DIGEST, 1_800_000_000, 1_800_003_600, &terms()).unwrap();
     write_new("token-issued-1.bin", &issued);
     let section = TokenWalk::new(state().reader(), 1_800_000_000).next_section().unwrap().unwrap();
     write_new("token-section-1.bin", &section.payload);
+    let section = TokenWalk::new(state_with_person().reader(), 1_800_000_000).next_section().unwrap().unwrap();
+    write_new("token-section-2.bin", &section.payload);
     write_new("token-revoked-2.bin", &token_event::encode_revoked(DIGEST, 1_800_003_600).unwrap());
     // A client's records are written by its actor alone, so they are read from a journal.
     let server = TestServer::start_durable();

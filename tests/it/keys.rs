@@ -68,9 +68,9 @@ fn published(server: &TestServer) -> Vec<String> {
     kids(&server.ask(&Request::get(JWKS)).json())
 }
 
-/// Waits for what a tick has begun.
+/// Waits for what a tick or a start has begun.
 #[track_caller]
-fn until(mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
     for _ in 0..ATTEMPTS_MAX {
         if is_so() {
             return;

@@ -31,6 +31,7 @@ mod rfc6749;
 mod rfc7009;
 mod rfc7662;
 mod rfc8414;
+mod rfc9068;
 mod single_use;
 mod slot_loom;
 mod users;

@@ -104,7 +104,12 @@ fn section_2_3_a_request_that_would_be_refused_is_refused_here() {
     let twice = [&GOOD[..], &[("scope", "write")]].concat();
     assert_eq!(push(&server, &app, &twice).error(), (400, "invalid_request".to_owned()));
     let resources = [&GOOD[..], &[("resource", "https://a.example"), ("resource", "https://b.example")]].concat();
-    assert_eq!(push(&server, &app, &resources).status, 201);
+    assert_eq!(push(&server, &app, &resources).error(), (400, "invalid_target".to_owned()));
+    let of_both = server.register(&json!({
+        "client_id": "of-both", "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK], "scope": "read",
+        "audience": ["https://b.example", "https://a.example"],
+    }));
+    assert_eq!(push(&server, &of_both, &resources).status, 201);
     let machine = server.register_app("machine");
     assert_eq!(push(&server, &machine, &GOOD).error(), (400, "invalid_request".to_owned()));
 }

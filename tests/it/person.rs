@@ -16,7 +16,7 @@ pub(crate) const CALLBACK: &str = "https://client.example/cb";
 /// Where [`start`] sends people.
 pub(crate) const LOGIN_PAGE: &str = "https://login.example/";
 /// RFC 8628 §3.4
-const DEVICE_GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+pub(crate) const DEVICE_GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 pub(crate) const SUBJECT: &str = "ann";
 
 /// A server whose users log in elsewhere.
@@ -54,10 +54,16 @@ pub(crate) fn register(server: &impl Site, client_id: &str, more: &Value) -> Cre
 /// The browser of somebody who is logged in.
 #[track_caller]
 pub(crate) fn log_in(server: &impl Site, client_id: &str) -> Browser {
+    log_in_as(server, client_id, &json!({ "subject": SUBJECT }))
+}
+
+/// The same, of whom the operator's page says that.
+#[track_caller]
+pub(crate) fn log_in_as(server: &impl Site, client_id: &str, told: &Value) -> Browser {
     let mut browser = Browser::default();
     let sent = destination(&browser.get(server, &authorization_request(client_id)));
     let challenge = sent.strip_prefix(&format!("{LOGIN_PAGE}?login_challenge=")).unwrap_or_else(|| panic!("{sent}"));
-    let accept = Request::post(&format!("/admin/v1/logins/{challenge}/accept")).json(&json!({ "subject": SUBJECT }));
+    let accept = Request::post(&format!("/admin/v1/logins/{challenge}/accept")).json(told);
     browser.open(server, &server.ask_as_admin(&accept).text("redirect_to"));
     browser
 }
@@ -65,7 +71,13 @@ pub(crate) fn log_in(server: &impl Site, client_id: &str) -> Browser {
 /// A code that this browser brings to a client.
 #[track_caller]
 pub(crate) fn code(server: &impl Site, browser: &mut Browser, client_id: &str) -> String {
-    let location = destination(&browser.get(server, &authorization_request(client_id)));
+    code_for(server, browser, client_id, &[])
+}
+
+/// The same, of a request with these parameters more.
+#[track_caller]
+pub(crate) fn code_for(server: &impl Site, browser: &mut Browser, client_id: &str, more: &[(&str, &str)]) -> String {
+    let location = destination(&browser.get(server, &authorization_request_with(client_id, more)));
     query(&location).remove("code").unwrap_or_else(|| panic!("{location}"))
 }
 
@@ -133,6 +145,10 @@ pub(crate) fn refreshing(refresh_token: &str) -> [(&str, &str); 2] {
 }
 
 pub(crate) fn authorization_request(client_id: &str) -> String {
+    authorization_request_with(client_id, &[])
+}
+
+pub(crate) fn authorization_request_with(client_id: &str, more: &[(&str, &str)]) -> String {
     let parameters = [
         ("response_type", "code"),
         ("client_id", client_id),
@@ -141,5 +157,5 @@ pub(crate) fn authorization_request(client_id: &str) -> String {
         ("code_challenge", CHALLENGE),
         ("code_challenge_method", "S256"),
     ];
-    format!("/oauth2/authorize?{}", Serializer::new(String::new()).extend_pairs(parameters).finish())
+    format!("/oauth2/authorize?{}", Serializer::new(String::new()).extend_pairs(parameters).extend_pairs(more).finish())
 }

@@ -3,6 +3,7 @@
 //!
 //! [`cluster`] starts PostgreSQL, [`proxy`] stands between it and a server, [`oracle`] knows what the copy has to hold.
 
+mod access_tokens;
 mod arrival;
 mod cluster;
 mod connection;

@@ -212,7 +212,8 @@ fn section_3_2_a_repeated_parameter_is_refused() {
 fn section_3_2_an_unrecognized_parameter_is_ignored() {
     let server = TestServer::start();
     for (endpoint, parameters) in FORM_ENDPOINTS {
-        for unknown in ["resource=x", "callback=f", "grant_type%00=x", "a%5B%5D=1&a=2", "a;b=1", "=1", "%F0%9F%98%80=1"]
+        for unknown in
+            ["resources=x", "callback=f", "grant_type%00=x", "a%5B%5D=1&a=2", "a;b=1", "=1", "%F0%9F%98%80=1"]
         {
             let body = format!("{unknown}&{parameters}");
             let answer = server.ask(&Request::post(endpoint).basic(&admin()).form_bytes(body));

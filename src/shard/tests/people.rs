@@ -16,11 +16,12 @@ use super::*;
 use crate::client::registry::Generation;
 use crate::journal::open_without_threads;
 use crate::journal::sim::{Rig, SimDisk, options};
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::error::OAuthErrorCode;
 use crate::oauth::subject::Subject;
 use crate::shard::people::{
-    AboutPerson, DEVICES_PENDING_MAX, DeviceAnswer, DeviceQuota, GrantedToken, MintedAccess, MintedRefresh, NewCode,
-    NewDevice, PersonError, PersonRequest, Proof, RedeemCode, RefreshGrant, Refreshed,
+    AboutPerson, DEVICES_PENDING_MAX, DeviceAnswer, DeviceQuota, Exchanged, GrantedToken, MintedAccess, MintedRefresh,
+    NewCode, NewDevice, PersonError, PersonRequest, Proof, RedeemCode, RefreshGrant, Refreshed,
 };
 use crate::shard::recovery::Recovery;
 use crate::token::access_token::AccessToken;
@@ -87,7 +88,8 @@ impl Worker {
         let grant_id = GrantId::random(&self.random).unwrap();
         let subject_generation = self.subject_generation().value();
         let standing = Standing::new(self.subject_generation());
-        let person = PersonTerms { grant_id, subject: ada(), subject_generation, auth_time: NOW, standing };
+        let context = AuthenticationContext::new(["pwd"], None);
+        let person = PersonTerms { grant_id, subject: ada(), subject_generation, auth_time: NOW, context, standing };
         NewCode {
             code: self.code_of(CodeKind::Authorization, grant_id),
             terms: self.client_terms().granted_by(person),
@@ -117,6 +119,7 @@ impl Worker {
             subject_generation: self.subject_generation().value(),
             subject_in_force: self.subject_generation(),
             auth_time: NOW,
+            context: AuthenticationContext::new(["pwd"], None),
         }
     }
 
@@ -129,7 +132,9 @@ impl Worker {
         let refresh = self.key.first(code.grant_id, &self.random).unwrap();
         let minted = MintedRefresh { digest: refresh.digest(), lifetime_seconds: 7_200, idle_seconds: 3_600 };
         let (client_id, refresh, now) = (client("app"), refresh.reveal().to_owned(), self.now);
-        let request = RedeemCode { code, client_id, proof, access: minted_access(access), refresh: Some(minted), now };
+        let (access_minted, refresh_minted) = (Some(minted_access(access)), Some(minted));
+        let request =
+            RedeemCode { code, client_id, proof, resources: None, access: access_minted, refresh: refresh_minted, now };
         Minted { request, access, refresh }
     }
 
@@ -140,7 +145,8 @@ impl Worker {
             reference: presented.reference,
             client_id: client("app"),
             scope: None,
-            access: minted_access(access),
+            resources: None,
+            access: Some(minted_access(access)),
             is_access_new: false,
             successor: Some(successor.digest()),
             retry_seconds: RETRY_SECONDS,
@@ -254,11 +260,15 @@ impl Town {
         })
     }
 
-    async fn redeem_at_once(&self, code: CodeReference, proof: Proof) -> Minted<()> {
-        let answers = self.ask_at_once(
-            |worker| worker.redemption_with(code, proof.clone()),
-            async |shards, request| shards.redeem(request).await,
-        );
+    /// `is_described` where each learns of the terms first, as whoever signs its token does.
+    async fn redeem_at_once(&self, code: CodeReference, proof: Proof, is_described: bool) -> Minted<()> {
+        let redeem = async |shards: &Shards, request: RedeemCode| {
+            if is_described {
+                shards.describe_code(request.clone()).await?;
+            }
+            shards.redeem(request).await
+        };
+        let answers = self.ask_at_once(|worker| worker.redemption_with(code, proof.clone()), redeem);
         let (granted, others): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, answer)| answer.is_ok());
         assert!(others.iter().all(|(_, answer)| refused(answer) == INVALID_GRANT));
         assert!(others.iter().all(|(minted, _)| !self.is_active(minted.access)), "only one has tokens");
@@ -281,10 +291,10 @@ fn in_town(test: impl AsyncFnOnce(Town)) {
 #[test]
 fn of_a_hundred_redemptions_of_a_code_one_succeeds_and_the_second_revokes_what_it_gave() {
     in_town(async |town| {
-        for _ in 0..rounds() {
+        for round in 0..rounds() {
             let code = town.code().await;
-            let granted =
-                town.redeem_at_once(code, Proof::Authorization { redirect_uri: None, code_challenge: None }).await;
+            let proof = Proof::Authorization { redirect_uri: None, code_challenge: None };
+            let granted = town.redeem_at_once(code, proof, round % 2 == 0).await;
             assert!(!town.is_active(granted.access), "the code was used again");
             let refreshed = town.shards().refresh(town.worker.refreshing(&granted.refresh).request).await;
             assert_eq!(refused(&refreshed), INVALID_GRANT);
@@ -298,7 +308,7 @@ fn of_a_hundred_redemptions_of_a_device_code_one_succeeds() {
     in_town(async |town| {
         for round in 0..rounds() {
             let code = town.approved_device(RoutingId(round as u64)).await;
-            let granted = town.redeem_at_once(code, Proof::Device).await;
+            let granted = town.redeem_at_once(code, Proof::Device, round % 2 == 0).await;
             assert!(town.is_active(granted.access));
             town.shards().refresh(town.worker.refreshing(&granted.refresh).request).await.unwrap();
         }
@@ -515,7 +525,7 @@ impl Desk {
 
     fn poll(&mut self, code: CodeReference) -> Result<GrantedToken, PersonError> {
         let request = self.worker.redemption_with(code, Proof::Device).request;
-        self.ask(|reply| PersonRequest::Redeem(request, reply))
+        self.ask(|reply| PersonRequest::Redeem(request, reply)).and_then(Exchanged::done)
     }
 
     /// A refresh whose access token lives ten seconds, by a client that may ask again for five minutes.
@@ -526,9 +536,9 @@ impl Desk {
     ) -> (TokenReference, Result<Refreshed, PersonError>) {
         let Minted { request, access, .. } = self.worker.refreshing(refresh);
         let access = new.unwrap_or(access);
-        let minted = MintedAccess { digest: access.digest, lifetime_seconds: 10 };
+        let minted = Some(MintedAccess { digest: access.digest, lifetime_seconds: 10 });
         let request = RefreshGrant { access: minted, is_access_new: new.is_some(), retry_seconds: 300, ..request };
-        (access, self.ask(|reply| PersonRequest::Refresh(request, reply)))
+        (access, self.ask(|reply| PersonRequest::Refresh(request, reply)).and_then(Exchanged::done))
     }
 
     fn revoke(&mut self, reference: TokenReference) {
@@ -627,6 +637,38 @@ fn an_answer_whose_access_token_lives_no_more_is_given_again_with_a_new_one() {
         let (last, told) = desk.refresh(&successor, None);
         assert!(matches!(told, Ok(Refreshed::Granted(_))) && desk.is_active(last), "the successor stayed what it was");
     }
+}
+
+#[test]
+fn what_would_be_granted_is_told_at_once_and_grants_nothing() {
+    let mut desk = Desk::new();
+    let code = desk.code();
+    let granted = desk.worker.redemption(code);
+    let describe = |request: &RedeemCode| RedeemCode { access: None, ..request.clone() };
+    for _ in 0..2 {
+        let request = describe(&granted.request);
+        let mut answer = desk.tell(|reply| PersonRequest::Redeem(request, reply));
+        let terms = told(&mut answer).expect("it rests on nothing that is not durable").and_then(Exchanged::described);
+        assert_eq!(terms.unwrap().subject(), "ada");
+        assert!(!desk.is_active(granted.access));
+    }
+    desk.ask(|reply| PersonRequest::Redeem(granted.request.clone(), reply)).unwrap();
+    for _ in 0..2 {
+        let request = RefreshGrant { access: None, ..desk.worker.refreshing(&granted.refresh).request };
+        let scope = Some(Scope::parse("read").unwrap());
+        let request = RefreshGrant { scope, ..request };
+        let mut answer = desk.tell(|reply| PersonRequest::Refresh(request, reply));
+        let terms = told(&mut answer).expect("likewise").and_then(Exchanged::described).unwrap();
+        assert_eq!(terms.client.scope.as_str(), "read");
+    }
+    let (access, refreshed) = desk.refresh(&granted.refresh, None);
+    assert!(matches!(refreshed, Ok(Refreshed::Granted(_))) && desk.is_active(access), "it was not used");
+    // Who comes again with a code is found out as soon as they ask what it would give, and that is durable before it is told.
+    let request = describe(&granted.request);
+    let mut answer = desk.tell(|reply| PersonRequest::Redeem(request, reply));
+    assert!(told(&mut answer).is_none() && desk.is_active(access));
+    desk.rig.commit();
+    assert_eq!((refused(&told(&mut answer).unwrap()), desk.is_active(access)), (INVALID_GRANT, false));
 }
 
 #[test]

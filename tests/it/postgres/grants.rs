@@ -9,6 +9,7 @@ use tessera::client::id::ClientId;
 use tessera::clock::Clock;
 use tessera::journal::{self, Entry, Options, RealDisk};
 use tessera::oauth::audience::Audience;
+use tessera::oauth::authentication_context::AuthenticationContext;
 use tessera::oauth::scope::Scope;
 use tessera::oauth::subject::Subject;
 use tessera::token::code::{Code, CodeKind};
@@ -66,7 +67,9 @@ fn stored_code(subject: &str, scope: &str, client_generation: u64) -> (String, E
     let code = Code::random(CodeKind::Authorization, grant_id, &random).unwrap();
     let subject = Subject::parse(subject).unwrap();
     let standing = Standing::default();
-    let person = PersonTerms { grant_id, subject, subject_generation: 0, auth_time: 1_790_000_000, standing };
+    let context = AuthenticationContext::new(["pwd"], Some("urn:example:sure"));
+    let auth_time = 1_790_000_000;
+    let person = PersonTerms { grant_id, subject, subject_generation: 0, auth_time, context, standing };
     let client = ClientTerms {
         id: ClientId::parse("web").unwrap(),
         generation: client_generation,

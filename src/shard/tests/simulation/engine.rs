@@ -270,7 +270,8 @@ impl Machine {
         let Some(registered) = process.registry.find(name(client).as_str()) else { return };
         let issued_at = process.clock.now().as_seconds_u32();
         let mut issue = token(number);
-        issue.terms = terms_of(&registered, issue.terms.client.scope.clone());
+        let ClientTerms { scope, audience, .. } = ClientTerms::clone(&issue.terms.client);
+        issue.terms = terms_of(&registered, scope, audience);
         (issue.issued_at, issue.expires_at) = (issued_at, issued_at + lifetime);
         let partition = process.router.partition_of(RoutingId(number));
         let shard = process.router.shard_of(partition);

@@ -12,10 +12,12 @@ use super::engine::{Process, index, name};
 use super::oracle::Expected;
 use super::*;
 use crate::grant::terms_of;
+use crate::oauth::audience::Audience;
+use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::subject::Subject;
 use crate::shard::people::{
-    GrantedToken, MintedAccess, MintedRefresh, NewCode, PersonError, PersonRequest, Proof, RedeemCode, RefreshGrant,
-    Refreshed,
+    Exchanged, GrantedToken, MintedAccess, MintedRefresh, NewCode, PersonError, PersonRequest, Proof, RedeemCode,
+    RefreshGrant, Refreshed,
 };
 use crate::token::code::CodeReference;
 use crate::token::grant_id::GrantId;
@@ -76,8 +78,17 @@ struct Question {
 
 enum Asked {
     Store(Receiver<Result<bool, PersonError>>),
-    Redeem { redemption: u32, live_until: u32, answer: Receiver<Result<GrantedToken, PersonError>> },
-    Refresh { generation: u32, access: TokenReference, asked_at: u32, answer: Receiver<Result<Refreshed, PersonError>> },
+    Redeem {
+        redemption: u32,
+        live_until: u32,
+        answer: Receiver<Result<Exchanged<GrantedToken>, PersonError>>,
+    },
+    Refresh {
+        generation: u32,
+        access: TokenReference,
+        asked_at: u32,
+        answer: Receiver<Result<Exchanged<Refreshed>, PersonError>>,
+    },
     End(Receiver<Result<bool, PersonError>>),
 }
 
@@ -103,8 +114,9 @@ impl KnownGrant {
         let bytes = (u128::from(random.next()) << 64 | u128::from(random.next())).to_le_bytes();
         let (id, now) = (GrantId::from_bytes(bytes), process.clock.now().as_seconds_u32());
         let (subject, standing) = (subject(), Standing::default());
-        let person = PersonTerms { grant_id: id, subject, subject_generation: 0, auth_time: now, standing };
-        let terms = terms_of(&registered, Scope::parse("read write").unwrap());
+        let context = AuthenticationContext::default();
+        let person = PersonTerms { grant_id: id, subject, subject_generation: 0, auth_time: now, context, standing };
+        let terms = terms_of(&registered, Scope::parse("read write").unwrap(), Audience::empty());
         let code_expires_at = now + 60 + u32::try_from(random.below(600)).unwrap();
         let code = NewCode {
             code: CodeReference { grant_id: id, digest: code_digest(id) },
@@ -156,7 +168,8 @@ impl KnownGrant {
             code: CodeReference { grant_id: self.id, digest: code_digest(self.id) },
             client_id: name(self.client),
             proof: Proof::Authorization { redirect_uri: None, code_challenge: None },
-            access: minted(self.access_of(Leaf { redemption, generation: 0 })),
+            resources: None,
+            access: Some(minted(self.access_of(Leaf { redemption, generation: 0 }))),
             refresh: Some(MintedRefresh {
                 digest: self.digest_of(leaf),
                 lifetime_seconds,
@@ -198,7 +211,8 @@ impl KnownGrant {
             reference: RefreshReference { grant_id: self.id, generation, digest: self.digest_of(leaf) },
             client_id: name(self.client),
             scope: None,
-            access: minted(access),
+            resources: None,
+            access: Some(minted(access)),
             is_access_new,
             successor: Some(self.digest_of(Leaf { generation: generation + 1, ..leaf })),
             retry_seconds: RETRY_SECONDS,
@@ -242,7 +256,7 @@ impl KnownGrant {
             Asked::Redeem { redemption, live_until, answer } => {
                 let Ok(answer) = answer.try_recv() else { return false };
                 let (redemption, live_until) = (*redemption, *live_until);
-                if let Some(token) = self.success(answer, *must, *may, told) {
+                if let Some(token) = self.success(answer.and_then(Exchanged::done), *must, *may, told) {
                     assert!(self.granted.is_none(), "a code gave tokens twice");
                     self.granted = Some(Leaf { redemption, generation: 1 });
                     self.live_until = live_until;
@@ -254,7 +268,7 @@ impl KnownGrant {
             Asked::Refresh { generation, access, asked_at, answer } => {
                 let Ok(answer) = answer.try_recv() else { return false };
                 let (generation, access, asked_at) = (*generation, *access, *asked_at);
-                match self.success(answer, *must, *may, told) {
+                match self.success(answer.and_then(Exchanged::done), *must, *may, told) {
                     Some(Refreshed::Granted(token)) => self.refreshed(generation, access, &token, told),
                     Some(Refreshed::Outlived) => self.outlived(generation, access, asked_at, told),
                     None => {}
