@@ -12,7 +12,7 @@
 //! | [`config`] | the only reader of flags, environment and file | | |
 //! | [`journal`] | the append-only log, and the only writer of files | `clock` | what a token is |
 //! | [`password`] | hashes of passwords, and the threads that check them | `clock` `journal` (priorities) | whose they are |
-//! | [`client`] | clients, their registry and its one writer | `clock` `oauth` `journal` `password` | HTTP, SQL |
+//! | [`client`] | clients, their registry and its one writer | `clock` `oauth` `journal` `password` `signing` (key sets) | HTTP, SQL |
 //! | [`user`] | people, their sessions and consents, and their one writer | `clock` `oauth` `client` `journal` `password` | HTTP, SQL |
 //! | [`signing`] | keys that derive from the master key, texts sealed with them, and the keys that sign, with their one writer | `clock` `oauth` `journal` | HTTP, SQL |
 //! | [`token`] | tokens, grants, the table: a state machine | `oauth` `client` `user` (ids, generations) `signing` (their registry) | threads, I/O, `async`, clocks |
@@ -50,10 +50,12 @@
 //!
 //! # What always holds
 //!
-//! - Introspection touches no disk, no lock and no mailbox: a worker reads the shard's table itself. It writes nothing that
+//! - Introspection touches no disk, no lock and no mailbox: a worker reads the shard's table itself. (A caller that authenticates
+//!   by an assertion uses that up first, which is a change.) It writes nothing that
 //!   another worker writes too: counters are a worker's own, clients and grants are read without counting readers.
 //! - A token is owned by one shard, which handles one message at a time; so is a person's grant, with all that hangs on it. Of any
 //!   number of redemptions of one code one succeeds, and a refresh token has one successor, for it follows from the token itself.
+//! - A proof that counts once is refused from its first use on, also after a restart, until it is too old anyway.
 //! - A lost answer logs nobody out: who refreshes again inside the window gets the same tokens again, and another access token
 //!   where that one lives no more, or is a JWT. A refresh token that comes up after that ends its grant.
 //! - A JWT is known as an opaque token is, by the digest of its text: no signature is verified here, and a revocation counts for

@@ -59,6 +59,7 @@ use crate::telemetry::http::HttpMetrics;
 use crate::telemetry::message::MessageMetrics;
 use crate::telemetry::progress::StartProgress;
 use crate::telemetry::projection::ProjectionMetrics;
+use crate::token::proof::ProofKey;
 use crate::token::refresh_token::RefreshKey;
 use crate::token::state::{Registries, ShardState};
 use crate::token::user_code::UserCodeKey;
@@ -300,6 +301,7 @@ impl Server {
             sealer: Sealer::new(&keys.seal),
             refresh_key: RefreshKey::new(&keys.refresh_token),
             user_code_key: UserCodeKey::new(&keys.user_code),
+            proof_key: ProofKey::new(&keys.proof),
             random,
             exposition: sources.expose(),
             database: health.map(|projection| Box::new(move || projection.health()) as _),

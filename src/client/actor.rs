@@ -44,9 +44,9 @@ pub enum ClientError {
     /// A client of that name is registered.
     #[error("a client with this client_id is registered already")]
     Exists,
-    /// A public client has no secret, and needs none.
-    #[error("a client whose token_endpoint_auth_method is none has no secret")]
-    Public,
+    /// A client that is public, or proves itself by assertions, has no secret and needs none.
+    #[error("a client whose token_endpoint_auth_method is none or private_key_jwt has no secret")]
+    Secretless,
     /// The client's record would be larger than the journal takes.
     #[error("the client's metadata is larger than 64 KiB")]
     TooLarge,
@@ -110,7 +110,7 @@ impl ClientRequest for CreateClient {
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let id = actor.free_id(self.id)?;
-        let secret = if self.metadata.is_public() { None } else { Some(actor.random_secret()?) };
+        let secret = self.metadata.has_secret().then(|| actor.random_secret()).transpose()?;
         let credential = secret
             .as_ref()
             .map_or(Credential::Missing, |secret| Credential::Generated(SecretDigest::of(secret.reveal())));
@@ -136,6 +136,9 @@ impl ClientRequest for ImportClient {
     const REFUSED_FROM: Option<Pressure> = Some(Pressure::NoLongLived);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        if !self.metadata.has_secret() {
+            return Err(ClientError::Secretless);
+        }
         let id = actor.free_id(self.id)?;
         let credential = Credential::Imported(Arc::new(ImportedSecret::new(self.secret_hash)));
         let client = actor.new_client(id, self.metadata, credential);
@@ -181,8 +184,8 @@ impl ClientRequest for EnsureClient {
     }
 }
 
-/// Replaces what a client may do. Tokens that it has stay as they are. A client that becomes public loses its secret; one that
-/// is public no more gets one by [`RotateSecret`].
+/// Replaces what a client may do. Tokens that it has stay as they are. A client that is to have none loses its secret; one that
+/// is to have one gets it by [`RotateSecret`].
 pub struct UpdateClient {
     /// Its name.
     pub id: ClientId,
@@ -197,7 +200,7 @@ impl ClientRequest for UpdateClient {
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let existing = actor.existing(&self.id)?;
-        let credential = if self.metadata.is_public() { Credential::Missing } else { existing.credential };
+        let credential = if self.metadata.has_secret() { existing.credential } else { Credential::Missing };
         let client = Client { metadata: self.metadata, credential, ..existing };
         let record = Some(encode_within_bounds(&client)?);
         Ok(actor.store(client, record, |client| client))
@@ -218,8 +221,8 @@ impl ClientRequest for RotateSecret {
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let existing = actor.existing(&self.id)?;
-        if existing.metadata.is_public() {
-            return Err(ClientError::Public);
+        if !existing.metadata.has_secret() {
+            return Err(ClientError::Secretless);
         }
         let secret = actor.random_secret()?;
         let credential = Credential::Generated(SecretDigest::of(secret.reveal()));

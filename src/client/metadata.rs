@@ -1,6 +1,7 @@
 //! What a client may do, under the names of RFC 7591 §2.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +9,13 @@ use crate::client::id::ClientId;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::application_type::ApplicationType;
 use crate::oauth::audience::Audience;
+use crate::oauth::fetch_uri::FetchUri;
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::origin::Origin;
 use crate::oauth::redirect_uri::RedirectUri;
 use crate::oauth::response_type::ResponseType;
 use crate::oauth::scope::Scope;
+use crate::signing::jwk_set::{JwkSet, JwkSetDocument};
 
 /// What a client may do. Every field has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,10 @@ pub struct ClientMetadata {
     pub application_type: ApplicationType,
     /// How it said that it will authenticate; `none` for a public client.
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
+    /// What it signs its assertions with, where that is how it authenticates, and only there.
+    pub keys: Option<ClientKeys>,
+    /// The only algorithm of its assertions; where absent, those that its keys are for.
+    pub token_endpoint_auth_signing_alg: Option<SigningAlgorithm>,
     /// The widest scope that it may ask for, and what it gets when it asks for none.
     pub scope: Scope,
     /// The `aud` of its access tokens.
@@ -88,6 +95,8 @@ pub enum TokenEndpointAuthMethod {
     ClientSecretBasic,
     /// The secret in the request's body.
     ClientSecretPost,
+    /// An assertion that it has signed (RFC 7523 §2.2).
+    PrivateKeyJwt,
     /// Not at all: a public client (RFC 6749 §2.1), which is known by its `client_id` alone.
     None,
 }
@@ -101,6 +110,15 @@ pub enum AccessTokenFormat {
     Opaque,
     /// A JWT (RFC 9068), which a resource server can read and verify by itself.
     Jwt,
+}
+
+/// Where the public keys of a client are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientKeys {
+    /// Here (`jwks`).
+    Registered(Arc<JwkSet>),
+    /// To be fetched (`jwks_uri`).
+    At(FetchUri),
 }
 
 /// Whose tokens a client may introspect. A token that it may not see is inactive to it.
@@ -154,6 +172,15 @@ pub struct ClientMetadataDocument {
     /// See [`ClientMetadata::token_endpoint_auth_method`]; `client_secret_basic` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
+    /// See [`ClientMetadata::keys`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<JwkSetDocument>,
+    /// See [`ClientMetadata::keys`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// See [`ClientMetadata::token_endpoint_auth_signing_alg`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_signing_alg: Option<SigningAlgorithm>,
     /// See [`ClientMetadata::scope`]; empty if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
@@ -239,6 +266,8 @@ impl ClientMetadata {
                 .map_err(of("redirect_uris"))?,
             application_type,
             token_endpoint_auth_method,
+            keys: parse_keys(document)?,
+            token_endpoint_auth_signing_alg: document.token_endpoint_auth_signing_alg,
             scope: Scope::parse(document.scope.as_deref().unwrap_or_default()).map_err(of("scope"))?,
             audience: Audience::parse(document.audience.iter().flatten().map(String::as_str))
                 .map_err(of("audience"))?,
@@ -269,6 +298,7 @@ impl ClientMetadata {
         if metadata.access_token_signing_alg.is_some() && metadata.access_token_format != AccessTokenFormat::Jwt {
             return Err(of("access_token_signing_alg")("only tokens of the access_token_format jwt are signed"));
         }
+        metadata.check_keys()?;
         if is_public {
             metadata.check_public()?;
         }
@@ -288,6 +318,29 @@ impl ClientMetadata {
             return Err(of("nonce_instead_of_pkce")("only a client whose scope has openid has a nonce"));
         }
         Ok(())
+    }
+
+    /// Whether there are keys where they are used, and nowhere else.
+    fn check_keys(&self) -> Result<(), InvalidClientMetadata> {
+        let algorithm = self.token_endpoint_auth_signing_alg;
+        if !self.uses_assertions() {
+            let unused = "only a client whose token_endpoint_auth_method is private_key_jwt has this";
+            return match (&self.keys, algorithm) {
+                (Some(ClientKeys::Registered(_)), _) => Err(of("jwks")(unused)),
+                (Some(ClientKeys::At(_)), _) => Err(of("jwks_uri")(unused)),
+                (None, Some(_)) => Err(of("token_endpoint_auth_signing_alg")(unused)),
+                (None, None) => Ok(()),
+            };
+        }
+        match (&self.keys, algorithm) {
+            (None, _) => {
+                Err(of("jwks")("a client whose token_endpoint_auth_method is private_key_jwt needs jwks or jwks_uri"))
+            }
+            (Some(ClientKeys::Registered(keys)), Some(algorithm)) if !keys.verifies(algorithm) => {
+                Err(of("token_endpoint_auth_signing_alg")("none of the keys in jwks is for this algorithm"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether there is nothing that only a client that can authenticate may have.
@@ -330,6 +383,15 @@ impl ClientMetadata {
                 .filter(|uris| has_code || !uris.is_empty()),
             application_type: shown(self.application_type, ApplicationType::default(), has_code),
             token_endpoint_auth_method: Some(self.token_endpoint_auth_method),
+            jwks: match &self.keys {
+                Some(ClientKeys::Registered(keys)) => Some(keys.to_document()),
+                _ => None,
+            },
+            jwks_uri: match &self.keys {
+                Some(ClientKeys::At(uri)) => Some(uri.as_str().to_owned()),
+                _ => None,
+            },
+            token_endpoint_auth_signing_alg: self.token_endpoint_auth_signing_alg,
             scope: Some(self.scope.as_str().to_owned()),
             audience: Some(self.audience.members().map(str::to_owned).collect()),
             introspection: Some(self.introspection),
@@ -358,6 +420,18 @@ impl ClientMetadata {
         self.token_endpoint_auth_method == TokenEndpointAuthMethod::None
     }
 
+    /// Whether it proves itself by assertions that it signs (RFC 7523 §2.2).
+    #[must_use]
+    pub fn uses_assertions(&self) -> bool {
+        self.token_endpoint_auth_method == TokenEndpointAuthMethod::PrivateKeyJwt
+    }
+
+    /// Whether it proves itself by a secret.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        !self.is_public() && !self.uses_assertions()
+    }
+
     /// Whether an answer that goes to this redirect URI reaches this client and nobody else (RFC 8252 §8.6). Where it is not so,
     /// users are asked each time.
     #[must_use]
@@ -378,6 +452,18 @@ fn parse_name(name: Option<&str>) -> Result<Option<String>, &'static str> {
         return Err("must have 1 to 255 bytes without control characters");
     }
     Ok(Some(name.to_owned()))
+}
+
+fn parse_keys(document: &ClientMetadataDocument) -> Result<Option<ClientKeys>, InvalidClientMetadata> {
+    match (&document.jwks, &document.jwks_uri) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(of("jwks_uri")("there is jwks too: name one of them (RFC 7591 section 2)")),
+        (Some(keys), None) => {
+            let keys = JwkSet::parse(keys).map_err(of("jwks"))?;
+            Ok(Some(ClientKeys::Registered(Arc::new(keys))))
+        }
+        (None, Some(uri)) => FetchUri::parse(uri).map(|uri| Some(ClientKeys::At(uri))).map_err(of("jwks_uri")),
+    }
 }
 
 fn parse_grant_types(grant_types: Option<&[GrantType]>) -> Result<Vec<GrantType>, &'static str> {
@@ -541,6 +627,32 @@ mod tests {
         assert_eq!((metadata.is_public(), metadata.introspection), (true, Introspection::None));
     }
 
+    const JWKS: &str =
+        r#""jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[test]
+    fn a_client_has_keys_where_it_signs_and_nowhere_else() {
+        let method = r#""token_endpoint_auth_method":"private_key_jwt""#;
+        let uri = r#""jwks_uri":"https://client.example/keys""#;
+        let alg = |alg: &str| format!(r#""token_endpoint_auth_signing_alg":"{alg}""#);
+        check(&format!("{{{method},{JWKS}}}"), Ok(()));
+        check(&format!("{{{method},{uri}}}"), Ok(()));
+        check(&format!("{{{method},{JWKS},{uri}}}"), Err("jwks_uri"));
+        check(&format!("{{{method}}}"), Err("jwks"));
+        check(&format!(r#"{{{method},"jwks":{{"keys":[]}}}}"#), Err("jwks"));
+        check(&format!(r#"{{{method},"jwks_uri":"http://client.example/keys"}}"#), Err("jwks_uri"));
+        check(&format!("{{{method},{JWKS},{}}}", alg("EdDSA")), Ok(()));
+        check(&format!("{{{method},{uri},{}}}", alg("PS256")), Ok(()));
+        check(&format!("{{{method},{JWKS},{}}}", alg("ES256")), Err("token_endpoint_auth_signing_alg"));
+        check(&format!("{{{JWKS}}}"), Err("jwks"));
+        check(&format!("{{{uri}}}"), Err("jwks_uri"));
+        check(&format!("{{{}}}", alg("EdDSA")), Err("token_endpoint_auth_signing_alg"));
+        for name in ["none", "HS256", "RS512", "eddsa"] {
+            let read = serde_json::from_str::<ClientMetadataDocument>(&format!("{{{}}}", alg(name)));
+            assert!(read.unwrap_err().to_string().contains("unknown variant"), "{name}");
+        }
+    }
+
     #[test]
     fn refresh_tokens_have_bounds_and_what_is_usual() {
         check(r#"{"refresh_token_rotation":false}"#, Ok(()));
@@ -594,6 +706,10 @@ mod tests {
                 "refresh_token_idle_seconds":2}"#,
             r#"{"redirect_uris":["com.example.app:/cb"],"application_type":"native","refresh_token_lifetime_seconds":3}"#,
             r#"{"access_token_format":"jwt","access_token_signing_alg":"PS256"}"#,
+            &format!(
+                r#"{{"token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"EdDSA",{JWKS}}}"#
+            ),
+            r#"{"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://client.example/keys"}"#,
         ] {
             let metadata = ClientMetadata::parse(&serde_json::from_str(json).unwrap()).unwrap();
             assert_eq!(ClientMetadata::parse(&metadata.to_document()), Ok(metadata), "{json}");

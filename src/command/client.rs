@@ -1,5 +1,6 @@
 //! `tessera client …`: the admin API's clients from the command line.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use hyper::Method;
@@ -21,7 +22,7 @@ pub async fn run(command: &ClientCommand, data_dir: &Path) -> Result<String, Com
             if let Some(client_id) = &create.client_id {
                 document.insert("client_id".to_owned(), json!(client_id));
             }
-            apply(&mut document, &create.metadata);
+            apply(&mut document, &create.metadata)?;
             send(&socket, Method::POST, "/admin/v1/clients", Some(Value::Object(document))).await?
         }
         ClientCommand::List(list) => {
@@ -35,7 +36,7 @@ pub async fn run(command: &ClientCommand, data_dir: &Path) -> Result<String, Com
             let path = path_of(&update.client_id);
             let current = send(&socket, Method::GET, &path, None).await?;
             let mut document = updatable(current);
-            apply(&mut document, &update.metadata);
+            apply(&mut document, &update.metadata)?;
             send(&socket, Method::PUT, &path, Some(Value::Object(document))).await?
         }
         ClientCommand::Delete(named) => send(&socket, Method::DELETE, &path_of(&named.client_id), None).await?,
@@ -56,7 +57,13 @@ fn updatable(client: Value) -> Map<String, Value> {
     document
 }
 
-fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) {
+fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) -> Result<(), CommandError> {
+    let jwks = metadata.jwks.as_deref().map(read_jwks).transpose()?;
+    if metadata.token_endpoint_auth_method.as_ref().is_some_and(|method| method != "private_key_jwt") {
+        // What only a client that signs may have.
+        document
+            .retain(|member, _| !matches!(member.as_str(), "jwks" | "jwks_uri" | "token_endpoint_auth_signing_alg"));
+    }
     if metadata.grant_type.is_some() {
         // They follow from the grant types.
         document.remove("response_types");
@@ -87,6 +94,9 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) {
     set("redirect_uris", metadata.redirect_uri.as_ref().map(|uris| json!(uris)));
     set("application_type", metadata.application_type.as_ref().map(|kind| json!(kind)));
     set("token_endpoint_auth_method", metadata.token_endpoint_auth_method.as_ref().map(|method| json!(method)));
+    set("jwks", jwks);
+    let alg = metadata.token_endpoint_auth_signing_alg.as_ref();
+    set("token_endpoint_auth_signing_alg", alg.map(|alg| json!(alg)));
     set("refresh_token_rotation", metadata.refresh_token_rotation.map(|rotates| json!(rotates)));
     set("refresh_token_retry_seconds", metadata.refresh_token_retry_seconds.map(|seconds| json!(seconds)));
     set("refresh_token_lifetime_seconds", metadata.refresh_token_lifetime_seconds.map(|seconds| json!(seconds)));
@@ -96,7 +106,23 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) {
     set("nonce_instead_of_pkce", metadata.nonce_instead_of_pkce.map(|stands_in| json!(stands_in)));
     set("skip_consent", metadata.skip_consent.map(|skips| json!(skips)));
     set("allowed_cors_origins", metadata.allowed_cors_origin.as_ref().map(|origins| json!(origins)));
+    Ok(())
 }
+
+/// The keys that a file holds. What they are the server checks.
+fn read_jwks(file: &Path) -> Result<Value, CommandError> {
+    let unreadable = |reason| CommandError::Unreadable { path: file.to_owned(), reason };
+    let mut text = String::new();
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    opened.take(JWKS_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    let invalid = |reason: String| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, reason));
+    if text.len() as u64 > JWKS_BYTES_MAX {
+        return Err(invalid("it is longer than 64 KiB, which a JWK Set of 20 keys never is".to_owned()));
+    }
+    serde_json::from_str(&text).map_err(|error| invalid(format!("it is no JSON: {error}")))
+}
+
+const JWKS_BYTES_MAX: u64 = 64 * 1024;
 
 /// The whole name of a grant type.
 fn grant_type(name: &str) -> &str {

@@ -43,6 +43,14 @@ pub enum CommandError {
         /// What the system says.
         reason: std::io::Error,
     },
+    /// A file cannot be read.
+    #[error("cannot read {}: {reason}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
     /// The server's answer is no JSON.
     #[error("the server's answer is no JSON: {0}")]
     NotJson(#[from] serde_json::Error),

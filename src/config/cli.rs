@@ -356,9 +356,15 @@ pub struct ClientMetadata {
     /// Where the client runs: a native one may have redirect URIs of private-use schemes, and any port of a loopback address.
     #[arg(long, value_name = "TYPE", value_parser = ["web", "native"])]
     pub application_type: Option<String>,
-    /// How the client proves itself; one with none is public, and gets no secret.
-    #[arg(long, value_name = "METHOD", value_parser = ["client_secret_basic", "client_secret_post", "none"])]
+    /// How the client proves itself; one with none is public; it and one that signs get no secret.
+    #[arg(long, value_name = "METHOD", value_parser = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"])]
     pub token_endpoint_auth_method: Option<String>,
+    /// A file with the public keys that the client signs its assertions with: a JWK Set, of at most 64 KiB.
+    #[arg(long, value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// The only algorithm that the client signs its assertions with; by default those that its keys are for.
+    #[arg(long, value_name = "ALG", value_parser = ["EdDSA", "ES256", "ES384", "RS256", "PS256"])]
+    pub token_endpoint_auth_signing_alg: Option<String>,
     /// An audience that the client's tokens may be for; repeat it for more. Together they replace those before.
     #[arg(long, value_name = "AUDIENCE")]
     pub audience: Option<Vec<String>>,
@@ -547,6 +553,7 @@ mod tests {
             "client list --limit 1000 --cursor c",
             "client show a --config f",
             "client update a --name b",
+            "client create --token-endpoint-auth-method private_key_jwt --jwks keys.json --token-endpoint-auth-signing-alg EdDSA",
             "client update a --skip-consent true --refresh-token-rotation false",
             "client create --grant-type authorization_code --grant-type device_code --redirect-uri https://a.example/cb \
              --application-type native --token-endpoint-auth-method none --refresh-token-retry-seconds 0 \

@@ -14,7 +14,9 @@ use crate::client::actor::{
     ClientError, CreateClient, DeleteClient, ImportClient, ListClients, RevokeClient, RotateSecret, UpdateClient, ask,
 };
 use crate::client::id::ClientId;
-use crate::client::metadata::{AccessTokenFormat, ClientMetadata, ClientMetadataDocument, InvalidClientMetadata};
+use crate::client::metadata::{
+    AccessTokenFormat, ClientKeys, ClientMetadata, ClientMetadataDocument, InvalidClientMetadata,
+};
 use crate::client::secret::ClientSecret;
 use crate::endpoint::Surface;
 use crate::endpoint::reject::{Rejection, json_response};
@@ -216,6 +218,7 @@ fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Reje
 /// Metadata that this server can keep its word on: there is a key for what the client's tokens are signed with, or one is made.
 fn read_metadata(request: &Arrived<'_>, document: &ClientMetadataDocument) -> Result<ClientMetadata, Rejection> {
     let metadata = ClientMetadata::parse(document)?;
+    check_fetch(&metadata)?;
     let Service { defaults, key_algorithms, keys, .. } = request.service;
     let algorithm = metadata.access_token_signing_alg.unwrap_or(defaults.access_token_signing_alg);
     let mut known: Vec<_> = keys.keys().all(request.now).map(|(key, _)| key.algorithm()).collect();
@@ -231,6 +234,14 @@ fn read_metadata(request: &Arrived<'_>, document: &ClientMetadataDocument) -> Re
         known => format!("must be one of {}", known.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")),
     };
     Err(InvalidClientMetadata { member, reason }.into())
+}
+
+/// Whether what a client's metadata has the server fetch may be fetched.
+fn check_fetch(metadata: &ClientMetadata) -> Result<(), OAuthError> {
+    if matches!(metadata.keys, Some(ClientKeys::At(_))) {
+        return Err(invalid_metadata(&"jwks_uri: this server fetches nothing; register the keys themselves as jwks"));
+    }
+    Ok(())
 }
 
 fn invalid_metadata(error: &dyn ToString) -> OAuthError {

@@ -1,4 +1,4 @@
-//! Who is asking: client authentication (RFC 6749 §2.3.1).
+//! Who is asking: client authentication (RFC 6749 §2.3.1, RFC 7523 §2.2).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 use zeroize::Zeroizing;
 
+use crate::client::id::ClientId;
+use crate::client::metadata::ClientKeys;
 use crate::client::registry::ReadClients;
 use crate::client::secret::{ImportedSecret, SecretDigest};
 use crate::client::{Client, Credential};
@@ -14,14 +16,17 @@ use crate::endpoint::form::{Form, decode};
 use crate::endpoint::loaded::{Fields, LoadedRequest};
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::request::Arrived;
+use crate::grant::client_assertion::{CLIENT_ASSERTION_TYPE, ClientAssertion, InvalidAssertion, UNPROVEN};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::password::hash::PASSWORD_BYTES_MAX;
 use crate::password::pool::Busy;
+use crate::token::proof::ProofKind;
 
 /// The longest pair of credentials, decoded from base64, in bytes.
 pub(super) const CREDENTIALS_BYTES_MAX: usize = 1024;
 
-/// The client that the request proves itself to be, by `client_secret_basic` or `client_secret_post`. An unknown client and a
+/// The client that the request proves itself to be, by `client_secret_basic` or `client_secret_post`, or has proven itself to be by an
+/// assertion. An unknown client and a
 /// wrong secret take the same time and get the same answer.
 ///
 /// # Errors
@@ -32,11 +37,22 @@ pub(super) fn authenticate<'a>(
     fields: &Fields<'_>,
     form: Option<&Form<'_>>,
 ) -> Result<&'a Arc<Client>, OAuthError> {
+    if let Some(proven) = fields.proven {
+        let signs = |client: &&Arc<Client>| client.metadata.uses_assertions();
+        return clients.find(proven).filter(signs).ok_or_else(|| invalid_client("the client was changed meanwhile"));
+    }
     if fields.is_authorization_repeated {
         return Err(OAuthError::invalid_request("the Authorization header is repeated"));
     }
     let posted_id = form.and_then(|form| form.find("client_id"));
     let posted_secret = form.and_then(|form| form.find("client_secret"));
+    if form.is_some_and(has_assertion) {
+        if fields.authorization.is_some() || posted_secret.is_some() {
+            return Err(OAuthError::invalid_request("authenticate by client_assertion or by a secret, not by both"));
+        }
+        // Until it is proven: see [`prove_assertion`].
+        return Err(invalid_client(InvalidAssertion(UNPROVEN).to_string()));
+    }
     match (fields.authorization, posted_id, posted_secret) {
         (Some(_), _, Some(_)) => {
             Err(OAuthError::invalid_request("authenticate by the Authorization header or by the body, not by both"))
@@ -50,9 +66,9 @@ pub(super) fn authenticate<'a>(
             verify(clients, &id, &secret)
         }
         (None, Some(id), Some(secret)) => verify(clients, id, secret),
-        (None, _, _) => {
-            Err(invalid_client("client authentication is missing: use client_secret_basic or client_secret_post"))
-        }
+        (None, _, _) => Err(invalid_client(
+            "client authentication is missing: use client_secret_basic, client_secret_post or private_key_jwt",
+        )),
     }
 }
 
@@ -68,11 +84,15 @@ pub(super) fn identify<'a>(
     fields: &Fields<'_>,
     form: &Form<'_>,
 ) -> Result<&'a Arc<Client>, OAuthError> {
-    if fields.authorization.is_some() || form.find("client_secret").is_some() {
+    if fields.authorization.is_some()
+        || fields.proven.is_some()
+        || form.find("client_secret").is_some()
+        || has_assertion(form)
+    {
         return authenticate(clients, fields, Some(form));
     }
     let id = form.find("client_id").ok_or_else(|| {
-        invalid_client("client authentication is missing: use client_secret_basic, client_secret_post or, without a secret, client_id")
+        invalid_client("client authentication is missing: use client_secret_basic, client_secret_post, private_key_jwt or, without a secret, client_id")
     })?;
     clients.find(id).filter(|client| client.metadata.is_public()).ok_or_else(|| {
         invalid_client("client authentication is missing, and client_id names no client that may do without it")
@@ -87,13 +107,16 @@ pub(super) fn identify<'a>(
 pub(super) async fn identify_slowly(request: &Arrived<'_>, form: &Form<'_>) -> Result<Arc<Client>, Rejection> {
     let Arrived { service, body, now, .. } = request;
     let fields = Fields::of(request.headers());
-    let identified = || identify(&service.registry.read(), &fields, form).map(Arc::clone);
-    let error = match identified() {
+    let identified = |fields: &Fields<'_>| identify(&service.registry.read(), fields, form).map(Arc::clone);
+    let error = match identified(&fields) {
         Err(error) if error.code == OAuthErrorCode::InvalidClient => error,
         outcome => return Ok(outcome?),
     };
-    let is_proven = prove_secret(&LoadedRequest { service, fields, body, now: *now }).await?;
-    if is_proven { Ok(identified()?) } else { Err(error.into()) }
+    let loaded = LoadedRequest { service, fields, body, now: *now };
+    if let Some(client_id) = prove_assertion(&loaded).await? {
+        return Ok(identified(&Fields { proven: Some(client_id.as_str()), ..fields })?);
+    }
+    if prove_secret(&loaded).await? { Ok(identified(&fields)?) } else { Err(error.into()) }
 }
 
 /// The `client_id` that a request names, proven or not.
@@ -111,6 +134,51 @@ fn verify<'a>(clients: &'a ReadClients<'_>, id: &str, secret: &str) -> Result<&'
     let expected = client.and_then(|client| client.credential.secret_digest());
     let is_proven = SecretDigest::verify(expected, secret);
     client.filter(|_| is_proven).ok_or_else(|| invalid_client("unknown client_id or wrong client_secret"))
+}
+
+fn has_assertion(form: &Form<'_>) -> bool {
+    form.find("client_assertion").is_some() || form.find("client_assertion_type").is_some()
+}
+
+/// Where the caller presents an assertion: checks it, uses it up, and answers who the caller is, when that is durable. `None` where
+/// there is none.
+///
+/// It is verified on the worker's own thread: at most one signature a request, of a key that was registered and has 4096 bits at
+/// most, which takes a fraction of a millisecond, and only once all else that it says is right.
+///
+/// # Errors
+///
+/// `invalid_client` (RFC 7521 §4.2.1) for an assertion that is not believed or was used before, and [`Rejection::Shard`].
+pub(super) async fn prove_assertion(request: &LoadedRequest<'_>) -> Result<Option<ClientId>, Rejection> {
+    let Some(form) = Form::parse(request.body).ok().filter(has_assertion) else { return Ok(None) };
+    let service = request.service;
+    let invalid = |error: InvalidAssertion| Rejection::from(invalid_client(error.to_string()));
+    if form.find("client_assertion_type") != Some(CLIENT_ASSERTION_TYPE) {
+        return Err(invalid_client(format!("client_assertion_type must be {CLIENT_ASSERTION_TYPE}")).into());
+    }
+    let text = form.find("client_assertion").ok_or_else(|| invalid(InvalidAssertion("it is missing")))?;
+    let issuer = &*service.issuer;
+    let token_endpoint = format!("{}/oauth2/token", issuer.trim_end_matches('/'));
+    let assertion = ClientAssertion::read(text, issuer, &token_endpoint, request.now).map_err(invalid)?;
+    if form.find("client_id").is_some_and(|id| id != assertion.client_id) {
+        return Err(invalid_client("client_id differs from iss and sub of client_assertion").into());
+    }
+    let client = service.registry.find(&assertion.client_id);
+    let client = client.filter(|client| client.metadata.uses_assertions());
+    let client = client.ok_or_else(|| invalid(InvalidAssertion(UNPROVEN)))?;
+    let Some(ClientKeys::Registered(keys)) = &client.metadata.keys else {
+        return Err(
+            invalid_client("this server fetches nothing, and the keys of this client are behind a jwks_uri").into()
+        );
+    };
+    assertion.verify(keys, client.metadata.token_endpoint_auth_signing_alg).map_err(invalid)?;
+    let digest = service.proof_key.digest(ProofKind::ClientAssertion, client.id.as_str(), &assertion.jti);
+    if !service.shards.use_proof(digest, assertion.expires_at).await? {
+        return Err(invalid(InvalidAssertion(
+            "its jti was used before, or it has expired: each request needs a new one",
+        )));
+    }
+    Ok(Some(client.id.clone()))
 }
 
 /// Where the caller presents a secret of which only a slow hash is known, and which nobody has proven yet: checks it, on the
@@ -159,7 +227,7 @@ pub(super) fn read_basic<'a>(field: &[u8], buffer: &'a mut [u8]) -> Result<(Cow<
     Ok((decode(id).map_err(|_| malformed())?, decode(secret).map_err(|_| malformed())?))
 }
 
-fn invalid_client(description: &'static str) -> OAuthError {
+fn invalid_client(description: impl Into<Cow<'static, str>>) -> OAuthError {
     OAuthError::new(OAuthErrorCode::InvalidClient, description)
 }
 

@@ -5,7 +5,7 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
 use crate::clock::UnixTime;
-use crate::endpoint::client_authentication::prove_secret;
+use crate::endpoint::client_authentication::{prove_assertion, prove_secret};
 use crate::endpoint::cors::Readers;
 use crate::endpoint::reject::{PRAGMA, Rejection, json_response};
 use crate::endpoint::request::{Arrived, FORM_BYTES_MAX};
@@ -65,12 +65,20 @@ impl Loaded {
 
     /// Appends the body of its answer, whose status is 200. What stands there after a rejection means nothing.
     pub(super) async fn answer(self, request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
+        // The head of the answer is before it, and perhaps other answers.
+        let start = body.len();
         match self.answer_proven(request, body).await {
             Err(Rejection::OAuth(error)) if error.code == OAuthErrorCode::InvalidClient => {
+                if let Some(client_id) = Box::pin(prove_assertion(request)).await? {
+                    body.truncate(start);
+                    let fields = Fields { proven: Some(client_id.as_str()), ..request.fields };
+                    let proven = LoadedRequest { fields, ..*request };
+                    return Box::pin(self.answer_proven(&proven, body)).await;
+                }
                 if !Box::pin(prove_secret(request)).await? {
                     return Err(error.into());
                 }
-                body.clear();
+                body.truncate(start);
                 Box::pin(self.answer_proven(request, body)).await
             }
             outcome => outcome,
@@ -129,6 +137,8 @@ pub(super) struct Fields<'a> {
     pub(super) is_authorization_repeated: bool,
     pub(super) content_type: Option<&'a [u8]>,
     pub(super) content_encoding: Option<&'a [u8]>,
+    /// The client that the request has proven itself to be by an assertion.
+    pub(super) proven: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
@@ -141,6 +151,7 @@ impl<'a> Fields<'a> {
             is_authorization_repeated: authorizations.next().is_some(),
             content_type: first(header::CONTENT_TYPE),
             content_encoding: first(header::CONTENT_ENCODING),
+            proven: None,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, serve};
 use crate::endpoint::service::Worker;
 use crate::grant::authorization::RESPONSE_MODE;
+use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CODE_CHALLENGE_METHOD;
 use crate::oauth::prompt::Prompt;
@@ -35,9 +36,14 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         return Err(Rejection::NotFound);
     }
     let base = issuer.trim_end_matches('/');
-    let secret_methods = [TokenEndpointAuthMethod::ClientSecretBasic, TokenEndpointAuthMethod::ClientSecretPost];
-    let [basic, post] = secret_methods;
-    let methods = [basic, post, TokenEndpointAuthMethod::None];
+    let proving = [
+        TokenEndpointAuthMethod::ClientSecretBasic,
+        TokenEndpointAuthMethod::ClientSecretPost,
+        TokenEndpointAuthMethod::PrivateKeyJwt,
+    ];
+    let [basic, post, signed] = proving;
+    let methods = [basic, post, signed, TokenEndpointAuthMethod::None];
+    let algorithms = SigningAlgorithm::ALL;
     let body = ServerMetadata {
         issuer,
         authorization_endpoint: format!("{base}{}", authorize::PATH),
@@ -45,10 +51,13 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         device_authorization_endpoint: format!("{base}/oauth2/device_authorization"),
         token_endpoint: format!("{base}/oauth2/token"),
         token_endpoint_auth_methods_supported: methods,
+        token_endpoint_auth_signing_alg_values_supported: algorithms,
         introspection_endpoint: format!("{base}/oauth2/introspect"),
-        introspection_endpoint_auth_methods_supported: secret_methods,
+        introspection_endpoint_auth_methods_supported: proving,
+        introspection_endpoint_auth_signing_alg_values_supported: algorithms,
         revocation_endpoint: format!("{base}/oauth2/revoke"),
         revocation_endpoint_auth_methods_supported: methods,
+        revocation_endpoint_auth_signing_alg_values_supported: algorithms,
         jwks_uri: format!("{base}{}", jwks::PATH),
         grant_types_supported: GrantType::ALL,
         response_types_supported: ResponseType::ALL,
@@ -81,11 +90,14 @@ struct ServerMetadata<'a> {
     pushed_authorization_request_endpoint: String,
     device_authorization_endpoint: String,
     token_endpoint: String,
-    token_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 3],
+    token_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 4],
+    token_endpoint_auth_signing_alg_values_supported: [SigningAlgorithm; 5],
     introspection_endpoint: String,
-    introspection_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 2],
+    introspection_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 3],
+    introspection_endpoint_auth_signing_alg_values_supported: [SigningAlgorithm; 5],
     revocation_endpoint: String,
-    revocation_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 3],
+    revocation_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 4],
+    revocation_endpoint_auth_signing_alg_values_supported: [SigningAlgorithm; 5],
     jwks_uri: String,
     grant_types_supported: [GrantType; 4],
     response_types_supported: [ResponseType; 1],

@@ -109,7 +109,7 @@ impl Rejection {
             Self::Client(error @ ClientError::Exists) => {
                 (StatusCode::CONFLICT, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
-            Self::Client(error @ (ClientError::TooLarge | ClientError::Public)) => {
+            Self::Client(error @ (ClientError::TooLarge | ClientError::Secretless)) => {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
             Self::Client(error @ (ClientError::Busy | ClientError::NoDiskSpace)) => later(error.to_string()),

@@ -27,6 +27,7 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::http::WorkerMetrics;
 use crate::telemetry::progress::StartProgress;
 use crate::telemetry::projection::DatabaseHealth;
+use crate::token::proof::ProofKey;
 use crate::token::refresh_token::RefreshKey;
 use crate::token::user_code::UserCodeKey;
 use crate::user::actor::UserActor;
@@ -79,6 +80,8 @@ pub struct Service {
     pub refresh_key: RefreshKey,
     /// Finds devices by their user codes.
     pub user_code_key: UserCodeKey,
+    /// Makes the digests of proofs that count once.
+    pub proof_key: ProofKey,
     /// Where tokens come from.
     pub random: Arc<dyn SecureRandom + Send + Sync>,
     /// The metrics.

@@ -6,6 +6,7 @@
 
 pub mod authorization;
 pub mod authorization_code;
+pub mod client_assertion;
 pub mod client_credentials;
 pub mod device_code;
 pub mod interaction;

@@ -5,6 +5,7 @@ pub mod application_type;
 pub mod audience;
 pub mod authentication_context;
 pub mod error;
+pub mod fetch_uri;
 pub mod grant_type;
 pub mod origin;
 pub mod pkce;

@@ -10,6 +10,7 @@ use crate::postgres::grants::{GrantChange, GrantRow, Grants, StoredGrant};
 use crate::postgres::keys::KeyChange;
 use crate::postgres::partitions::DAY_SECONDS;
 use crate::postgres::people::UserChange;
+use crate::postgres::proofs::ProofRow;
 use crate::postgres::write::encode;
 use crate::signing::event::KeyEvent;
 use crate::token::access_token::{Partition, RoutingId};
@@ -37,6 +38,7 @@ pub(super) struct Batch {
     pub(super) clients: Vec<ClientChange>,
     pub(super) people: Vec<UserChange>,
     pub(super) keys: Vec<KeyChange>,
+    pub(super) proofs: Vec<ProofRow>,
     pub(super) dead: Vec<DeadLetter>,
     /// There may be more to read.
     pub(super) is_full: bool,
@@ -170,6 +172,9 @@ impl Batch {
         }
         match TokenEvent::decode(record.kind, record.schema, record.payload) {
             Ok(Some(TokenEvent::Person(event))) => drop(self.push_grant(&event, lsn)),
+            Ok(Some(TokenEvent::ProofUsed { digest, expires_at })) => {
+                self.proofs.push(ProofRow { digest, expires_at, lsn });
+            }
             Ok(_) => {}
             Err(error) => self.dead.push(DeadLetter { lsn, ..DeadLetter::of(record, &error.to_string()) }),
         }
@@ -234,6 +239,9 @@ impl Batch {
                 let (token, at_ms) = (*digest.as_bytes(), self.high_water.as_millis());
                 self.undated.push(UndatedRevocation { token, lsn, at_ms });
             }
+            TokenEvent::ProofUsed { digest, expires_at } if *expires_at >= kept_from => {
+                self.proofs.push(ProofRow { digest: *digest, expires_at: *expires_at, lsn });
+            }
             TokenEvent::Person(event) => {
                 let grant = self.push_grant(event, lsn);
                 if let PersonEvent::GrantStored { grant: GrantView { access: Some(access), .. }, .. } = event
@@ -246,7 +254,7 @@ impl Batch {
                     self.tokens.push(TokenRow { token, grant, scope, audience, lsn, at_ms, expires_at, partition });
                 }
             }
-            TokenEvent::Issued { .. } | TokenEvent::Revoked { .. } => {}
+            TokenEvent::Issued { .. } | TokenEvent::Revoked { .. } | TokenEvent::ProofUsed { .. } => {}
         }
     }
 
@@ -275,7 +283,9 @@ impl Batch {
         let people = self.people.iter().map(|row| row.lsn);
         let grants = self.grants.iter().map(|row| row.lsn);
         let keys = self.keys.iter().map(|row| row.lsn);
-        let mut lsns: Vec<_> = tokens.chain(undated).chain(clients).chain(people).chain(keys).chain(grants).collect();
+        let proofs = self.proofs.iter().map(|row| row.lsn);
+        let others = clients.chain(people).chain(keys).chain(grants).chain(proofs);
+        let mut lsns: Vec<_> = tokens.chain(undated).chain(others).collect();
         lsns.sort_unstable();
         // A person's grant and the token that came with it are of one record.
         lsns.dedup();
@@ -305,6 +315,7 @@ impl Batch {
             clients: split_off(&mut self.clients, |row| row.lsn > last),
             people: split_off(&mut self.people, |row| row.lsn > last),
             keys: split_off(&mut self.keys, |row| row.lsn > last),
+            proofs: split_off(&mut self.proofs, |row| row.lsn > last),
             dead: split_off(&mut self.dead, |letter| letter.lsn > last),
             is_full: self.is_full,
         };
@@ -319,7 +330,7 @@ impl Batch {
 
     pub(super) fn rows(&self) -> usize {
         let tokens = self.tokens.len() + self.undated.len() + self.grants.len();
-        tokens + self.clients.len() + self.people.len() + self.keys.len() + self.dead.len()
+        tokens + self.clients.len() + self.people.len() + self.keys.len() + self.proofs.len() + self.dead.len()
     }
 }
 

@@ -29,6 +29,7 @@ mod migrate;
 mod partitions;
 mod people;
 mod projector;
+mod proofs;
 mod rebuild;
 mod seed;
 mod session;

@@ -18,6 +18,7 @@ use crate::postgres::batch::{Batch, BatchReader, DeadLetter, PartitionOf};
 use crate::postgres::error::PostgresError;
 use crate::postgres::migrate::migrate_on;
 use crate::postgres::partitions::{DAY_SECONDS, Partitions};
+use crate::postgres::proofs::delete_expired;
 use crate::postgres::seed::seed;
 use crate::postgres::session::{connect, read_mark, signed, within};
 use crate::postgres::write::{Author, Novelty, confirm, write};
@@ -248,7 +249,8 @@ impl Projector {
             let today = self.parts.clock.now().as_seconds_u32() / DAY_SECONDS;
             within(PREPARE_SECONDS, "make and drop partitions", async {
                 partitions.ensure_ahead(connection, today).await?;
-                partitions.drop_before(connection, first_kept).await
+                partitions.drop_before(connection, first_kept).await?;
+                delete_expired(connection).await
             })
             .await?;
             work.upkept = Some(self.parts.clock.monotonic());

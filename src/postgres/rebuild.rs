@@ -19,6 +19,7 @@ use crate::oauth::subject::Subject;
 use crate::postgres::error::PostgresError;
 use crate::postgres::keys::write_keys;
 use crate::postgres::people::write_people;
+use crate::postgres::proofs::write_proofs;
 use crate::postgres::session::{connect, read_mark};
 use crate::token::access_token::Partition;
 use crate::token::digest::TokenDigest;
@@ -74,6 +75,7 @@ pub async fn rebuild(
     let clients = write_clients(&mut connection, &mut foundation).await?;
     let users = write_people(&mut connection, &mut foundation).await?;
     write_keys(&mut connection, &mut foundation).await?;
+    write_proofs(&mut connection, &mut foundation).await?;
     let known = write_grants(&mut connection, &mut foundation).await?;
     let tokens = write_tokens(&mut connection, &mut foundation, &known).await?;
     drop(connection.close().await);

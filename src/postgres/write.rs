@@ -12,6 +12,7 @@ use crate::postgres::error::PostgresError;
 use crate::postgres::grants::{upsert_grants, upsert_people_grants};
 use crate::postgres::keys::upsert_keys;
 use crate::postgres::people::upsert_people;
+use crate::postgres::proofs::upsert_proofs;
 use crate::postgres::session::{signed, within};
 
 /// How long a transaction may take, copying included. After one that took longer the next has half as many rows.
@@ -56,6 +57,7 @@ pub(super) async fn write(
         upsert_clients(&mut transaction, &batch.clients).await?;
         upsert_people(&mut transaction, &batch.people).await?;
         upsert_keys(&mut transaction, &batch.keys).await?;
+        upsert_proofs(&mut transaction, &batch.proofs).await?;
         put_aside(&mut transaction, &batch.dead).await?;
         advance(&mut transaction, author, batch).await?;
         Ok(transaction.commit().await?)

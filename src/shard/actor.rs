@@ -148,6 +148,10 @@ impl Shard {
         &mut self.people
     }
 
+    pub(super) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
     pub(super) const fn serving_since(&self) -> u32 {
         self.serving_since
     }

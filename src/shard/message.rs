@@ -123,6 +123,8 @@ pub enum ShardMessage {
     DescribeGrant,
     /// A snapshot's walk through people's grants.
     WalkGrants,
+    /// A proof that counts once.
+    UseProof,
 }
 
 impl MessageKind for ShardMessage {
@@ -139,6 +141,7 @@ impl MessageKind for ShardMessage {
         "end_grant",
         "describe_grant",
         "walk_grants",
+        "use_proof",
     ];
 
     fn index(self) -> usize {

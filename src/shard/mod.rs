@@ -8,6 +8,7 @@ pub mod actor;
 pub(crate) mod benching;
 pub mod message;
 pub mod people;
+pub mod proof;
 pub mod recovery;
 pub mod snapshot;
 

@@ -27,6 +27,7 @@ use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::shard::actor::Shard;
 use crate::shard::message::ShardMessage;
+use crate::shard::proof::proof_entry;
 use crate::shard::{ShardError, Shards};
 use crate::token::access_token::{Partition, RoutingId};
 use crate::token::code::CodeReference;
@@ -40,6 +41,7 @@ use crate::token::person_event::{
     AccessIssued, KIND_CODE_STORED, KIND_DEVICE_STORED, KIND_GRANT_ENDED, KIND_GRANT_STORED, SCHEMA, encode_code,
     encode_device, encode_grant, encode_grant_ended, encode_kept,
 };
+use crate::token::proof::ProofDigest;
 use crate::token::refresh_token::{FIRST_GENERATION, RefreshReference};
 use crate::token::state::{KnownToken, ShardState};
 
@@ -414,15 +416,24 @@ pub(super) enum PersonRequest {
     /// Of that client, or whoever's it is.
     End(GrantId, Option<ClientId>, PersonReply<bool>),
     Describe(GrantId, UnixTime, PersonReply<Option<GrantSummary>>),
-    /// Records that make again what stands behind an id, and the last id among them.
-    Walk(Option<GrantId>, PersonReply<WalkedGrants>),
+    /// Answers whether it is the first use.
+    UseProof(ProofDigest, u32, PersonReply<bool>),
+    /// Records that make again what stands behind a place, and the last place among them.
+    Walk(Option<WalkPlace>, PersonReply<WalkedGrants>),
 }
 
 /// A part of what a shard has.
 pub(super) struct WalkedGrants {
     pub(super) records: Vec<Entry>,
     /// Where the next part begins; `None` at the end.
-    pub(super) after: Option<GrantId>,
+    pub(super) after: Option<WalkPlace>,
+}
+
+/// Where a walk is: at people's grants, or behind them at the proofs that were used.
+#[derive(Clone, Copy)]
+pub(super) enum WalkPlace {
+    Grant(GrantId),
+    Proof(ProofDigest),
 }
 
 /// Records of one part of a walk: what a shard encodes between two other messages.
@@ -446,6 +457,7 @@ impl PersonRequest {
             Self::Refresh(..) => ShardMessage::Refresh,
             Self::End(..) => ShardMessage::EndGrant,
             Self::Describe(..) => ShardMessage::DescribeGrant,
+            Self::UseProof(..) => ShardMessage::UseProof,
             Self::Walk(..) => ShardMessage::WalkGrants,
         }
     }
@@ -497,6 +509,10 @@ impl Shard {
             PersonRequest::Describe(id, now, reply) => {
                 self.decide(reply, None, |_, state| Decided::answered(Ok(describe(state, id, now))))
             }
+            PersonRequest::UseProof(digest, expires_at, reply) => {
+                // A client that cannot authenticate can revoke nothing.
+                self.decide(reply, Some(Pressure::Full), |shard, state| shard.use_proof(state, digest, expires_at))
+            }
             PersonRequest::Walk(after, reply) => {
                 // Nothing waits here: who walks waits at the end, once for all that it has seen.
                 let walked = self.walk_grants(after);
@@ -545,7 +561,7 @@ impl Shard {
     }
 
     /// The records of the next people's grants behind an id.
-    pub(super) fn walk_grants(&self, after: Option<GrantId>) -> Result<WalkedGrants, PersonError> {
+    pub(super) fn walk_grants(&self, after: Option<WalkPlace>) -> Result<WalkedGrants, PersonError> {
         walk(self.state().ok_or(ShardError::Unavailable)?, after)
     }
 
@@ -731,22 +747,22 @@ impl Shard {
 }
 
 /// What a request comes to: perhaps a record, and an answer that waits until it is durable, if it is the last.
-struct Decided<T> {
+pub(super) struct Decided<T> {
     record: Option<Entry>,
     answer: Result<T, PersonError>,
     is_final: bool,
 }
 
 impl<T> Decided<T> {
-    const fn answered(answer: Result<T, PersonError>) -> Self {
+    pub(super) const fn answered(answer: Result<T, PersonError>) -> Self {
         Self { record: None, answer, is_final: true }
     }
 
-    const fn changed(record: Entry, answer: T) -> Self {
+    pub(super) const fn changed(record: Entry, answer: T) -> Self {
         Self { record: Some(record), answer: Ok(answer), is_final: true }
     }
 
-    const fn busy() -> Self {
+    pub(super) const fn busy() -> Self {
         Self::answered(Err(PersonError::Shard(ShardError::Busy)))
     }
 
@@ -864,16 +880,35 @@ fn describe(state: &ShardState, id: GrantId, now: UnixTime) -> Option<GrantSumma
     })
 }
 
-fn walk(state: &ShardState, after: Option<GrantId>) -> Result<WalkedGrants, PersonError> {
+fn walk(state: &ShardState, after: Option<WalkPlace>) -> Result<WalkedGrants, PersonError> {
+    let after = match after {
+        Some(WalkPlace::Proof(digest)) => return walk_proofs(state, Some(digest)),
+        Some(WalkPlace::Grant(id)) => Some(id),
+        None => None,
+    };
     let mut walked = WalkedGrants { records: Vec::new(), after: None };
     for (seen, (id, kept)) in state.kept(after, WALK_RECORDS).enumerate() {
-        walked.after = (seen + 1 == WALK_RECORDS).then_some(id);
+        walked.after = (seen + 1 == WALK_RECORDS).then_some(WalkPlace::Grant(id));
         // What was ended is left out: the snapshot counts only once that is durable.
         if !kept.is_in_force() {
             continue;
         }
         let (kind, payload) = encode_kept(id, kept).map_err(|_| ShardError::Busy)?;
         walked.records.push(entry(kind, id, payload));
+    }
+    if walked.after.is_none() {
+        let proofs = walk_proofs(state, None)?;
+        walked.records.extend(proofs.records);
+        walked.after = proofs.after;
+    }
+    Ok(walked)
+}
+
+fn walk_proofs(state: &ShardState, after: Option<ProofDigest>) -> Result<WalkedGrants, PersonError> {
+    let mut walked = WalkedGrants { records: Vec::new(), after: None };
+    for (seen, (digest, expires_at)) in state.used_proofs(after, WALK_RECORDS).enumerate() {
+        walked.after = (seen + 1 == WALK_RECORDS).then_some(WalkPlace::Proof(digest));
+        walked.records.push(proof_entry(digest, expires_at)?);
     }
     Ok(walked)
 }
@@ -1015,7 +1050,7 @@ impl Shards {
     }
 
     /// The next part of a walk through what a shard has of people.
-    pub(super) fn walk_grants(&self, shard: usize, after: Option<GrantId>) -> Result<WalkedGrants, PersonError> {
+    pub(super) fn walk_grants(&self, shard: usize, after: Option<WalkPlace>) -> Result<WalkedGrants, PersonError> {
         let shard = self.shards.get(shard).ok_or(ShardError::Unavailable)?;
         let (reply, replied) = oneshot::channel();
         let request = PersonRequest::Walk(after, reply);
@@ -1023,7 +1058,7 @@ impl Shards {
         replied.blocking_recv().unwrap_or(Err(ShardError::Unavailable.into()))
     }
 
-    async fn ask_about<T>(
+    pub(super) async fn ask_about<T>(
         &self,
         routing_id: RoutingId,
         request: impl FnOnce(PersonReply<T>) -> PersonRequest,

@@ -16,10 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Clock, UnixTime};
 use crate::journal::snapshot::{RecordsSection, SectionContent, SnapshotExtent, SnapshotStore};
 use crate::journal::{Entry, JournalError, run_at_lowest_priority, stop_process};
-use crate::shard::people::{PersonError, WalkedGrants};
+use crate::shard::people::{PersonError, WalkPlace, WalkedGrants};
 use crate::shard::{ShardError, ShardView, Shards, message};
 use crate::telemetry::cell::{Counter, Gauge};
-use crate::token::grant_id::GrantId;
 use crate::token::section::{SECTION_SCHEMA, SECTION_TOKENS, TokenSection, TokenWalk};
 use crate::token::state::Registries;
 use crate::token::table::TokenReader;
@@ -361,7 +360,7 @@ struct WalkedShard {
 #[derive(Default)]
 pub(super) struct PeopleWalk {
     shard: usize,
-    after: Option<GrantId>,
+    after: Option<WalkPlace>,
 }
 
 impl PeopleWalk {
@@ -369,7 +368,7 @@ impl PeopleWalk {
     pub(super) fn next_section(
         &mut self,
         shards: usize,
-        mut walk: impl FnMut(usize, Option<GrantId>) -> Result<WalkedGrants, PersonError>,
+        mut walk: impl FnMut(usize, Option<WalkPlace>) -> Result<WalkedGrants, PersonError>,
     ) -> Result<Option<RecordsSection>, SnapshotError> {
         let mut section = RecordsSection::default();
         while self.shard < shards && section.len_bytes() < RECORDS_BYTES {

@@ -21,6 +21,8 @@ pub struct DerivedKeys {
     pub refresh_token: [u8; 32],
     /// Keys the hash that finds the shard of a device: see [`UserCodeKey`](crate::token::user_code::UserCodeKey).
     pub user_code: [u8; 32],
+    /// Keys the digests of proofs that count once: see [`ProofKey`](crate::token::proof::ProofKey).
+    pub proof: [u8; 32],
     /// Keys the tokens of forms.
     pub csrf: [u8; 32],
 }
@@ -37,6 +39,7 @@ impl DerivedKeys {
             seal: expand(&master, "seal"),
             refresh_token: expand(&master, "refresh token"),
             user_code: expand(&master, "user code"),
+            proof: expand(&master, "proof"),
             csrf: expand(&master, "csrf"),
         }
     }

@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod derivation;
 pub mod event;
+pub mod jwk_set;
 pub mod jws;
 pub mod private_key;
 pub mod provider;

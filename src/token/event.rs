@@ -18,6 +18,7 @@ use crate::token::grant::ClientTerms;
 use crate::token::person_event::{
     KIND_CODE_STORED, KIND_DEVICE_STORED, KIND_GRANT_ENDED, KIND_GRANT_STORED, PersonEvent, PersonView,
 };
+use crate::token::proof::{KIND_PROOF_USED, ProofDigest, SCHEMA_PROOF_USED, decode_proof_used};
 
 /// The `kind` of a journal record of an issued token. Kinds 16 to 31 are this room's.
 pub const KIND_ISSUED: u16 = 16;
@@ -31,6 +32,7 @@ pub const KINDS: &[(u16, &str)] = &[
     (KIND_DEVICE_STORED, "device_stored"),
     (KIND_GRANT_STORED, "grant_stored"),
     (KIND_GRANT_ENDED, "grant_ended"),
+    (KIND_PROOF_USED, "proof_used"),
 ];
 /// The newest `schema` of a record of an issued token.
 pub const SCHEMA_ISSUED: u16 = 1;
@@ -85,6 +87,13 @@ pub enum TokenEvent<'a> {
         digest: TokenDigest,
         /// When it would have expired, in seconds since the epoch. `None` in records of the first schema.
         expires_at: Option<u32>,
+    },
+    /// A proof was used that counts once.
+    ProofUsed {
+        /// Which proof.
+        digest: ProofDigest,
+        /// From when on it would be refused for its age, in seconds since the epoch.
+        expires_at: u32,
     },
     /// Something about a person's grant.
     Person(PersonEvent<'a>),
@@ -216,7 +225,10 @@ impl<'a> TokenEvent<'a> {
             (KIND_ISSUED, SCHEMA_ISSUED) => Self::issued(payload),
             (KIND_REVOKED, SCHEMA_REVOKED) => Self::revoked(payload),
             (KIND_REVOKED, 1) => Self::revoked_1(payload),
-            (KIND_ISSUED | KIND_REVOKED, _) => return Err(unreadable(&"unknown schema")),
+            (KIND_PROOF_USED, SCHEMA_PROOF_USED) => {
+                decode_proof_used(payload).map(|(digest, expires_at)| Self::ProofUsed { digest, expires_at })
+            }
+            (KIND_ISSUED | KIND_REVOKED | KIND_PROOF_USED, _) => return Err(unreadable(&"unknown schema")),
             _ => match PersonEvent::decode(kind, schema, payload) {
                 Some(event) => event.map(Self::Person),
                 None => return Ok(None),
@@ -259,7 +271,7 @@ pub(super) fn read(kind: u16, schema: u16, payload: &[u8]) -> Result<Option<Toke
     let checked = match &event {
         Some(TokenEvent::Issued { terms, .. }) => terms.check(),
         Some(TokenEvent::Person(event)) => event.check(),
-        Some(TokenEvent::Revoked { .. }) | None => Ok(()),
+        Some(TokenEvent::Revoked { .. } | TokenEvent::ProofUsed { .. }) | None => Ok(()),
     };
     let invalid = |InvalidRecord(member)| UnreadableRecord::new(kind, schema, &format!("its {member} is not valid"));
     checked.map_err(invalid)?;

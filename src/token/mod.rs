@@ -13,6 +13,7 @@ pub mod grant_id;
 pub mod jwt;
 pub mod person;
 pub mod person_event;
+pub mod proof;
 pub mod refresh_token;
 pub mod section;
 mod shared_terms;

@@ -15,6 +15,7 @@ use crate::token::grant::{ClientTerms, GrantBook, GrantTerms};
 use crate::token::grant_id::GrantId;
 use crate::token::person::{Gone, Kept, Pending, PendingCode, PendingDevice, PersonGrant, PersonGrants, PersonTerms};
 use crate::token::person_event::{AccessIssued, AccessView, GrantView, PersonEvent, PersonView};
+use crate::token::proof::{ProofDigest, UsedProofs};
 use crate::token::section::TokenSectionView;
 use crate::token::slot::{SEQUENCE_MAX, SlotData};
 use crate::token::table::{Home, TokenReader, TokenTable};
@@ -27,6 +28,7 @@ pub struct ShardState {
     expiry: ExpiryBuckets<u32>,
     expired: u64,
     people: PersonGrants,
+    proofs: UsedProofs,
 }
 
 /// Where a replay finds the generations that are in force.
@@ -76,6 +78,7 @@ impl ShardState {
             expiry: ExpiryBuckets::default(),
             expired: 0,
             people: PersonGrants::default(),
+            proofs: UsedProofs::default(),
         }
     }
 
@@ -137,14 +140,30 @@ impl ShardState {
     /// Removes some tokens that have expired: one bounded step, which leaves the rest to the next. Answers whether there may
     /// be a rest.
     pub fn expire(&mut self, now: u32) -> bool {
-        let may_have_more_grants = self.people.expire(now);
-        let Some(homes) = self.expiry.pop_due(now) else { return may_have_more_grants };
+        let may_have_more = self.people.expire(now) | self.proofs.expire(now);
+        let Some(homes) = self.expiry.pop_due(now) else { return may_have_more };
         for home in &homes {
             let grants = &mut self.grants;
             let removed = self.table.remove_expired(*home, now, |grant_id| grants.release(grant_id));
             self.expired += removed as u64;
         }
         true
+    }
+
+    /// Whether a proof was used, durably or not yet.
+    #[must_use]
+    pub fn is_proof_used(&self, digest: ProofDigest) -> bool {
+        self.proofs.contains(digest)
+    }
+
+    /// A proof is used from now on, until it expires.
+    pub fn note_proof(&mut self, digest: ProofDigest, expires_at: u32) {
+        self.proofs.note(digest, expires_at);
+    }
+
+    /// Up to `limit` proofs that were used, behind `after` in the order of their digests, each with when it expires.
+    pub fn used_proofs(&self, after: Option<ProofDigest>, limit: usize) -> impl Iterator<Item = (ProofDigest, u32)> {
+        self.proofs.page(after, limit)
     }
 
     /// What waits to be redeemed under that id.
@@ -261,6 +280,8 @@ impl Replay {
                 let (digest, issued_at, expires_at) = (*digest, *issued_at, *expires_at);
                 self.state.issue(&NewToken { digest, partition, issued_at, expires_at }, &terms);
             }
+            TokenEvent::ProofUsed { expires_at, .. } if *expires_at <= self.now => {}
+            TokenEvent::ProofUsed { digest, expires_at } => self.state.note_proof(*digest, *expires_at),
             TokenEvent::Person(event) => self.apply_to_person(event, partition)?,
         }
         Ok(())

@@ -64,6 +64,13 @@ pub enum TokenSummary<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         access_digest: Option<String>,
     },
+    /// A proof was used that counts once.
+    Proof {
+        /// From when on it would be refused for its age, in seconds since the epoch.
+        expires_at: u32,
+        /// The same as RFC 3339 writes it.
+        expires_at_rfc3339: String,
+    },
     /// A person's grant was ended.
     Ended {},
 }
@@ -109,6 +116,9 @@ impl<'a> From<TokenEvent<'a>> for TokenSummary<'a> {
     fn from(event: TokenEvent<'a>) -> Self {
         match event {
             TokenEvent::Person(event) => event.into(),
+            TokenEvent::ProofUsed { expires_at, .. } => {
+                Self::Proof { expires_at, expires_at_rfc3339: rfc3339(expires_at) }
+            }
             TokenEvent::Revoked { digest, expires_at } => Self::Revoked { digest: hexadecimal(digest), expires_at },
             TokenEvent::Issued { digest, issued_at, expires_at, terms } => Self::Issued {
                 digest: hexadecimal(digest),

@@ -12,7 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("command", &["clock", "config", "journal", "client", "user", "token", "signing", "postgres"]),
     ("journal", &["clock"]),
     ("password", &["clock", "journal"]),
-    ("client", &["clock", "oauth", "journal", "password"]),
+    ("client", &["clock", "oauth", "journal", "password", "signing"]),
     ("user", &["clock", "oauth", "client", "journal", "password"]),
     ("token", &["clock", "oauth", "client", "user", "signing"]),
     ("signing", &["clock", "oauth", "journal"]),

@@ -30,6 +30,7 @@ use tessera::token::person::{
     DeviceDecision, Pending, PendingCode, PendingDevice, PersonGrant, PersonTerms, RefreshState, Standing,
 };
 use tessera::token::person_event::{self, AccessIssued};
+use tessera::token::proof::{ProofDigest, encode_proof_used};
 use tessera::token::section::{TokenSectionView, TokenWalk, partitions_of};
 use tessera::token::state::{NewToken, Registries, Replay, ShardState};
 use tessera::token::summary::TokenSummary;
@@ -98,6 +99,23 @@ fn token_revoked_schema_2() {
     assert_eq!(TokenEvent::decode(17, 2, &payload).unwrap(), Some(expected));
     let today = token_event::encode_revoked(DIGEST, 1_800_003_600).unwrap();
     assert_eq!(*today, *payload, "what is written has changed: that needs a new schema");
+}
+
+#[test]
+fn proof_used_schema_1() {
+    let payload = golden("proof-used-1.bin");
+    let digest = ProofDigest::from_bytes(*DIGEST.as_bytes());
+    let expected = TokenEvent::ProofUsed { digest, expires_at: 1_800_000_060 };
+    assert_eq!(TokenEvent::decode(22, 1, &payload).unwrap(), Some(expected));
+    assert!(TokenEvent::decode(22, 2, &payload).is_err());
+    let today = encode_proof_used(digest, 1_800_000_060).unwrap();
+    assert_eq!(*today, *payload, "what is written has changed: that needs a new schema");
+    let is_used_at = |now| {
+        let mut replay = replay(now);
+        replay.apply(&TokenEvent::decode(22, 1, &payload).unwrap().unwrap(), Partition(9)).unwrap();
+        replay.finish().is_proof_used(digest)
+    };
+    assert_eq!([is_used_at(1_800_000_059), is_used_at(1_800_000_060)], [true, false]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod architecture;
 mod authorization_code;
 mod authorize;
 mod browser;
+mod client_assertion;
 mod client_library;
 mod concurrency;
 mod cors;

@@ -15,6 +15,7 @@ mod oracle;
 mod origin;
 mod partitions;
 mod people;
+mod proofs;
 mod proxy;
 mod rebuild;
 mod rights;

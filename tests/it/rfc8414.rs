@@ -13,8 +13,9 @@ fn section_2_the_metadata_says_what_works_and_nothing_else() {
     let server = TestServer::start();
     let answer = server.ask(&Request::get(WELL_KNOWN));
     assert_eq!(answer.status, 200);
-    let secret_methods = ["client_secret_basic", "client_secret_post"];
-    let methods = ["client_secret_basic", "client_secret_post", "none"];
+    let proving = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
+    let algorithms = ["EdDSA", "ES256", "ES384", "RS256", "PS256"];
     let device_code = "urn:ietf:params:oauth:grant-type:device_code";
     let endpoint = |path: &str| format!("http://{}{path}", server.address);
     let expected = json!({
@@ -24,10 +25,13 @@ fn section_2_the_metadata_says_what_works_and_nothing_else() {
         "device_authorization_endpoint": endpoint("/oauth2/device_authorization"),
         "token_endpoint": endpoint("/oauth2/token"),
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint": endpoint("/oauth2/introspect"),
-        "introspection_endpoint_auth_methods_supported": secret_methods,
+        "introspection_endpoint_auth_methods_supported": proving,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint": endpoint("/oauth2/revoke"),
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "jwks_uri": endpoint("/oauth2/jwks"),
         "grant_types_supported": ["authorization_code", "client_credentials", device_code, "refresh_token"],
         "response_types_supported": ["code"],

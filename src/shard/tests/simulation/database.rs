@@ -93,7 +93,7 @@ impl Database {
                     fold.grants.insert(grant_id, grant.refresh.map_or(0, |refresh| refresh.generation));
                 }
                 Some(TokenEvent::Person(PersonEvent::GrantEnded { grant_id })) => drop(fold.ended.insert(grant_id)),
-                Some(TokenEvent::Person(_)) | None => {}
+                Some(TokenEvent::Person(_) | TokenEvent::ProofUsed { .. }) | None => {}
             }
         }
         fold
