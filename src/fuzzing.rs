@@ -12,7 +12,8 @@ use ring::rand::SystemRandom;
 use rkyv::util::AlignedVec;
 use url::{Position, Url};
 
-use crate::client::event::encode_stored;
+use crate::client::Client;
+use crate::client::event::{encode_initial_access, encode_stored};
 use crate::client::registry::ClientRegistry;
 use crate::clock::UnixTime;
 use crate::config::Config;
@@ -268,6 +269,17 @@ fn replay_again(registry: &ClientRegistry) {
         let again = again.find(client.id.as_str()).expect("it was stored");
         assert_eq!((&again.metadata, again.created_at), (&client.metadata, client.created_at));
         assert_eq!(again.generation, client.generation);
+        let by_itself =
+            |client: &Client| client.registration.as_ref().map(|own| (own.token, own.number, own.used_at()));
+        assert_eq!(by_itself(&again), by_itself(&client));
+    }
+    for token in registry.all_initial_access() {
+        let written = encode_initial_access(&token).expect("a token can be written");
+        let again = ClientRegistry::default();
+        let replayed = crate::client::event::replay(&again, written.kind, written.schema, &written.payload);
+        assert!(replayed.expect("what was written can be read"));
+        let again = again.initial_access(token.id).expect("it was stored");
+        assert_eq!((again.registrations, &again.policy), (token.registrations, &token.policy));
     }
 }
 
@@ -678,7 +690,9 @@ mod tests {
             let id = ClientId::parse("a-longer-client-id").unwrap();
             let created_at = UnixTime::from_seconds(1_800_000_000);
             let in_force = Arc::default();
-            encode_stored(&Client { id, metadata, credential, created_at, generation: 3, in_force }).unwrap()
+            let registration = None;
+            encode_stored(&Client { id, metadata, credential, created_at, generation: 3, in_force, registration })
+                .unwrap()
         };
         let secret = Credential::Generated(crate::client::secret::SecretDigest::of("s"));
         let hash = "$2b$04$.q7HRqjabY2c352Ir0WJdeVmf0i1ngkBmBHD61YINN/0d6QHMe6bm";

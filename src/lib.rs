@@ -12,7 +12,7 @@
 //! | [`config`] | the only reader of flags, environment and file | | |
 //! | [`journal`] | the append-only log, and the only writer of files | `clock` | what a token is |
 //! | [`password`] | hashes of passwords, and the threads that check them | `clock` `journal` (priorities) | whose they are |
-//! | [`client`] | clients, their registry and its one writer | `clock` `oauth` `journal` `password` `signing` (key sets) | HTTP, SQL |
+//! | [`client`] | clients, by what right some register themselves, their registry and its one writer | `clock` `oauth` `journal` `password` `signing` (key sets) | HTTP, SQL |
 //! | [`user`] | people, their sessions and consents, and their one writer | `clock` `oauth` `client` `journal` `password` | HTTP, SQL |
 //! | [`signing`] | keys that derive from the master key, texts sealed with them, and the keys that sign, with their one writer | `clock` `oauth` `journal` | HTTP, SQL |
 //! | [`token`] | tokens, grants, the table: a state machine | `oauth` `client` `user` (ids, generations) `signing` (their registry) | threads, I/O, `async`, clocks |
@@ -46,7 +46,8 @@
 //! lowest priority, which check passwords, and a `client-secret` thread for secrets that came with a hash; the `spare` thread, which fills the next journal segment with zeros
 //! and keeps a reserve for revocations; the `snapshot` thread, which walks clients, users and tokens while they go on, writes what
 //! it saw, and retires the segments that no restart and no database needs any more; the `projector` thread, where there is a
-//! database; and a tick every second, which follows the clock and lets shards remove what has expired.
+//! database; and a tick every second, which follows the clock, lets shards remove what has expired, rotates keys, and now and then has
+//! the clients looked at that have registered themselves: those that nobody uses go.
 //!
 //! # What always holds
 //!
@@ -69,6 +70,8 @@
 //!   answered: a revocation may be in its end.
 //! - A snapshot counts once all that it may have seen is durable; nothing is retired that a start, or the database, needs.
 //! - The database may be slow or gone: no request waits for it, and the journal keeps what it lacks, up to its budget.
+//! - A client that registered itself is deleted for lying idle only while nothing of it lives: each token, code, device and grant in
+//!   memory holds its client's generation, so it is seen without a search.
 //! - Garbage never reaches an actor; full mailboxes and lanes refuse with 503 and change nothing.
 //! - Nothing prints or stores a token or a secret, nor a piece of one: digests alone are kept.
 //!

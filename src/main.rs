@@ -41,6 +41,10 @@ fn main() -> ExitCode {
             forbid_core_dumps();
             ask(command::key::run(&command, &config.storage.data_dir))
         }),
+        Command::Registration(command) => with_config(command.flags(), |config| {
+            forbid_core_dumps();
+            ask(command::registration::run(&command, &config.storage.data_dir))
+        }),
         Command::User(command) => with_config(command.flags(), |config| {
             forbid_core_dumps();
             ask(command::user::run(&command, &config.storage.data_dir))

@@ -3,6 +3,7 @@
 mod directory;
 mod keys;
 mod metrics;
+mod registration;
 mod theme;
 
 use std::io;
@@ -26,12 +27,13 @@ use crate::clock::{Clock, Tick};
 use crate::command::socket::SOCKET_NAME;
 use crate::config::secret::BootstrapClient;
 use crate::config::value::Durability;
-use crate::config::{Config, HttpConfig, PeopleConfig};
+use crate::config::{Config, HttpConfig, PeopleConfig, RegistrationConfig};
 use crate::endpoint::Surface;
 use crate::endpoint::guesses::Guesses;
 use crate::endpoint::operator_login::OperatorLogin;
 use crate::endpoint::page::csrf::Csrf;
 use crate::endpoint::page::{Pages, PagesError};
+use crate::endpoint::register::RegistrationQuota;
 use crate::endpoint::server::Listening;
 use crate::endpoint::service::{Gate, Service};
 use crate::grant::Defaults;
@@ -46,6 +48,7 @@ use crate::postgres::{Mark, PostgresError, ProjectorParts, RunningProjector};
 use crate::server::directory::{DirectoryError, master_key};
 use crate::server::keys::{KeyUpkeep, RunningKeys};
 use crate::server::metrics::{Projection, Sources};
+use crate::server::registration::IdleSweep;
 use crate::server::theme::{ThemeError, read_theme};
 use crate::shard::actor::ShardParts;
 use crate::shard::recovery::{Rebuild, Recovery, RecoveryError};
@@ -90,6 +93,7 @@ pub struct Server {
     /// Those of the clients, of the users and of the keys.
     arbiters: [Arbiter; 3],
     key_upkeep: KeyUpkeep,
+    idle_sweep: IdleSweep,
     kept: Kept,
 }
 
@@ -256,7 +260,10 @@ impl Server {
         let projector = kept.journal().map(|journal| start_projector(config, &ground, &keys, journal)).transpose()?;
         let (projector, projection) = projector.flatten().unzip();
         let health = projection.clone();
+        let idle_days = config.registration.dynamic_client_idle_days;
+        let idle_sweep = IdleSweep::new(clients.actor.clone(), idle_days, clock.now());
         let sources = Sources {
+            idle_clients_deleted: idle_sweep.deleted(),
             http: http_metrics,
             shards: Arc::clone(&shards),
             registry: Arc::clone(&ground.registries.clients),
@@ -296,6 +303,7 @@ impl Server {
             pages,
             csrf: Csrf::new(&keys.csrf),
             guesses: Guesses::default(),
+            registration_quota: registration_quota(&config.registration),
             trusted_proxies: config.http.trusted_proxies.clone(),
             operator_login: config.http.login_url.as_ref().map(|url| OperatorLogin::new(url.as_str().to_owned())),
             sealer: Sealer::new(&keys.seal),
@@ -306,8 +314,8 @@ impl Server {
             exposition: sources.expose(),
             database: health.map(|projection| Box::new(move || projection.health()) as _),
         });
-        let ticks =
-            actix_rt::spawn(tick_every_second(Arc::clone(&clock), Arc::clone(&shards), signing_keys.upkeep.clone()));
+        let upkeep = (signing_keys.upkeep.clone(), idle_sweep.clone());
+        let ticks = actix_rt::spawn(tick_every_second(Arc::clone(&clock), Arc::clone(&shards), upkeep));
         tracing::info!(%address, %issuer, "ready");
         Ok(Self {
             address,
@@ -324,6 +332,7 @@ impl Server {
             running_shards,
             arbiters: [clients.arbiter, users.arbiter, signing_keys.arbiter],
             key_upkeep: signing_keys.upkeep,
+            idle_sweep,
             kept,
         })
     }
@@ -334,11 +343,12 @@ impl Server {
         self.people.clone()
     }
 
-    /// Lets the shards remove what has expired, and rotates keys that are due, as happens every second. For tests with a clock of
-    /// their own.
+    /// Lets the shards remove what has expired, rotates keys that are due, and looks for clients that lie idle, as happens every
+    /// second. For tests with a clock of their own.
     pub fn tick(&self) {
         self.key_upkeep.tick(self.clock.now());
         self.shards.tick(self.clock.now());
+        self.idle_sweep.tick(self.clock.now());
     }
 
     /// Takes no more requests, lets those that have begun end, makes everything durable, and lets go of the directory.
@@ -444,6 +454,12 @@ impl RunningClients {
         let actor = ClientActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         Self { actor, arbiter, metrics }
     }
+}
+
+fn registration_quota(config: &RegistrationConfig) -> RegistrationQuota {
+    let RegistrationConfig { dynamic_clients_max, registration_address_per_hour, registration_token_per_hour, .. } =
+        config;
+    RegistrationQuota::new(*dynamic_clients_max, *registration_address_per_hour, *registration_token_per_hour)
 }
 
 /// The actor of the users on its thread, and the threads that check passwords.
@@ -714,7 +730,7 @@ async fn ensure_admin(
     Ok(secret.map(|secret| (client.id.clone(), secret)))
 }
 
-async fn tick_every_second(clock: Arc<Clock>, shards: Arc<Shards>, keys: KeyUpkeep) {
+async fn tick_every_second(clock: Arc<Clock>, shards: Arc<Shards>, (keys, clients): (KeyUpkeep, IdleSweep)) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
         interval.tick().await;
@@ -730,5 +746,6 @@ async fn tick_every_second(clock: Arc<Clock>, shards: Arc<Shards>, keys: KeyUpke
         }
         shards.tick(clock.now());
         keys.tick(clock.now());
+        clients.tick(clock.now());
     }
 }

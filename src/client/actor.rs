@@ -1,6 +1,6 @@
 //! The single writer of the registry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,9 +10,14 @@ use ring::rand::SecureRandom;
 use rkyv::util::AlignedVec;
 use tokio::sync::oneshot;
 
-use crate::client::event::{KIND_DELETED, SCHEMA, encode_deleted, encode_stored};
+use crate::client::event::{
+    InitialAccessRow, KIND_DELETED, SCHEMA, encode_deleted, encode_initial_access, encode_stored,
+};
 use crate::client::id::ClientId;
+use crate::client::initial_access::{InitialAccessId, InitialAccessRefused, InitialAccessText, InitialAccessToken};
 use crate::client::metadata::ClientMetadata;
+use crate::client::registration::Registration;
+use crate::client::registration_policy::RegistrationPolicy;
 use crate::client::registry::ClientRegistry;
 use crate::client::secret::{ClientSecret, ImportedSecret, SecretDigest};
 use crate::client::{Client, Credential};
@@ -28,6 +33,9 @@ pub struct ClientActor {
     clients: BTreeMap<ClientId, Arc<Client>>,
     /// The generations that this process has ended: their deletions may not be durable, and so not in the registry yet.
     ended: HashMap<ClientId, u64>,
+    /// Those that have registered themselves.
+    dynamic: BTreeSet<ClientId>,
+    initial_access: BTreeMap<InitialAccessId, Arc<InitialAccessToken>>,
     registry: Arc<ClientRegistry>,
     lane: Lane,
     clock: Arc<Clock>,
@@ -47,6 +55,18 @@ pub enum ClientError {
     /// A client that is public, or proves itself by assertions, has no secret and needs none.
     #[error("a client whose token_endpoint_auth_method is none or private_key_jwt has no secret")]
     Secretless,
+    /// A client that wants to register itself has no right to.
+    #[error(transparent)]
+    InitialAccess(#[from] InitialAccessRefused),
+    /// As many clients have registered themselves as may.
+    #[error("as many clients have registered themselves as the operator allows")]
+    TooManyDynamic,
+    /// No initial access token has that id.
+    #[error("no initial access token has this id")]
+    UnknownInitialAccess,
+    /// There are [`INITIAL_ACCESS_MAX`].
+    #[error("there are 1000 initial access tokens: revoke some that have expired or are used up")]
+    TooManyInitialAccess,
     /// The client's record would be larger than the journal takes.
     #[error("the client's metadata is larger than 64 KiB")]
     TooLarge,
@@ -110,10 +130,7 @@ impl ClientRequest for CreateClient {
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
         let id = actor.free_id(self.id)?;
-        let secret = self.metadata.has_secret().then(|| actor.random_secret()).transpose()?;
-        let credential = secret
-            .as_ref()
-            .map_or(Credential::Missing, |secret| Credential::Generated(SecretDigest::of(secret.reveal())));
+        let (secret, credential) = actor.credential_for(&self.metadata)?;
         let client = actor.new_client(id, self.metadata, credential);
         let record = Some(encode_within_bounds(&client)?);
         Ok(actor.store(client, record, |client| (client, secret)))
@@ -264,13 +281,173 @@ impl ClientRequest for DeleteClient {
     const REFUSED_FROM: Option<Pressure> = Some(Pressure::Full);
 
     fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
-        let generation = actor.existing(&self.id)?.generation.saturating_add(1);
-        let payload = encode_deleted(&self.id, generation).map_err(|_| ClientError::TooLarge)?;
-        actor.clients.remove(&self.id);
-        actor.ended.insert(self.id.clone(), generation);
-        let effect = Effect::Withdraw(self.id, generation);
-        let change = Change { record: Some((KIND_DELETED, payload)), effect };
+        Ok(Decision { change: Some(actor.delete(self.id)?), answer: () })
+    }
+}
+
+/// Makes an initial access token.
+pub struct CreateInitialAccess {
+    /// For whom or for what; at most [`LABEL_BYTES_MAX`](crate::client::initial_access::LABEL_BYTES_MAX) bytes.
+    pub label: Option<String>,
+    /// How long it lives, 1 to [`INITIAL_ACCESS_SECONDS_MAX`](crate::client::initial_access::INITIAL_ACCESS_SECONDS_MAX) seconds.
+    pub lifetime_seconds: u32,
+    /// How many clients may register with it.
+    pub registrations_max: Option<u32>,
+    /// What they may be.
+    pub policy: RegistrationPolicy,
+}
+
+/// The most initial access tokens, those that have expired too.
+pub const INITIAL_ACCESS_MAX: usize = 1000;
+
+impl ClientRequest for CreateInitialAccess {
+    type Answer = (Arc<InitialAccessToken>, InitialAccessText);
+    const KIND: ClientMessage = ClientMessage::CreateInitialAccess;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::NoLongLived);
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        if actor.initial_access.len() >= INITIAL_ACCESS_MAX {
+            return Err(ClientError::TooManyInitialAccess);
+        }
+        let text = InitialAccessText::random(&*actor.random).map_err(|_| ClientError::Busy)?;
+        if actor.initial_access.contains_key(&text.id()) {
+            return Err(ClientError::Busy);
+        }
+        let created_at = actor.clock.now();
+        let token = Arc::new(InitialAccessToken {
+            id: text.id(),
+            digest: SecretDigest::of(text.reveal()),
+            label: self.label,
+            created_at,
+            expires_at: created_at.plus_seconds(u64::from(self.lifetime_seconds)),
+            registrations_max: self.registrations_max,
+            registrations: 0,
+            policy: Arc::new(self.policy),
+        });
+        let entry = encode_initial_access(&token).map_err(|_| ClientError::TooLarge)?;
+        if entry.payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(ClientError::TooLarge);
+        }
+        actor.initial_access.insert(token.id, Arc::clone(&token));
+        let effect = Effect::PublishInitialAccess(Arc::clone(&token));
+        let change = Change { record: Some((entry.kind, entry.payload)), effect };
+        Ok(Decision { change: Some(change), answer: (token, text) })
+    }
+}
+
+/// Revokes an initial access token. The clients that have registered with it stay.
+pub struct RevokeInitialAccess {
+    /// Which.
+    pub id: InitialAccessId,
+}
+
+impl ClientRequest for RevokeInitialAccess {
+    type Answer = ();
+    const KIND: ClientMessage = ClientMessage::RevokeInitialAccess;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::Full);
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let entry = InitialAccessRow::Revoked(self.id).to_entry().map_err(|_| ClientError::TooLarge)?;
+        actor.initial_access.remove(&self.id).ok_or(ClientError::UnknownInitialAccess)?;
+        let effect = Effect::WithdrawInitialAccess(self.id);
+        let change = Change { record: Some((entry.kind, entry.payload)), effect };
         Ok(Decision { change: Some(change), answer: () })
+    }
+}
+
+/// Registers a client that asks for it itself, under a random name that no client has had, and counts it on its initial access
+/// token.
+pub struct RegisterClient {
+    /// With which it comes, proven.
+    pub initial_access: InitialAccessId,
+    /// What it may do, as the token's policy has admitted it.
+    pub metadata: ClientMetadata,
+    /// How many clients may have registered themselves at a time.
+    pub clients_max: usize,
+}
+
+impl ClientRequest for RegisterClient {
+    type Answer = (Arc<Client>, Option<ClientSecret>);
+    const KIND: ClientMessage = ClientMessage::Register;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::NoLongLived);
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let token = actor.initial_access.get(&self.initial_access).ok_or(InitialAccessRefused::Unknown)?;
+        let now = actor.clock.now();
+        token.check(now)?;
+        if actor.dynamic.len() >= self.clients_max {
+            return Err(ClientError::TooManyDynamic);
+        }
+        let number = token.registrations.saturating_add(1);
+        let token = Arc::new(InitialAccessToken { registrations: number, ..InitialAccessToken::clone(token) });
+        let id = actor.free_id(None)?;
+        let (secret, credential) = actor.credential_for(&self.metadata)?;
+        let client = actor.new_client(id, self.metadata, credential);
+        if client.generation != 1 {
+            // A client has had that name: another time another one is drawn.
+            return Err(ClientError::Busy);
+        }
+        let registration = Some(Arc::new(Registration::new(token.id, number, now)));
+        let client = Client { registration, ..client };
+        let record = Some(encode_within_bounds(&client)?);
+        actor.initial_access.insert(token.id, Arc::clone(&token));
+        let client = actor.keep(client);
+        let effect = Effect::Register(Arc::clone(&client), token);
+        Ok(Decision { change: Some(Change { record, effect }), answer: (client, secret) })
+    }
+}
+
+/// Looks at some of the clients that have registered themselves: deletes one that lay idle, or journals when one was of use. At most
+/// one of both, so ask again from where the answer says.
+pub struct SweepIdleClient {
+    /// The last client that was looked at; `None` to begin.
+    pub after: Option<ClientId>,
+    /// How long a client may lie idle, in seconds; `None` for ever. See [`Registration::is_idle`].
+    pub idle_seconds: Option<u64>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Where to go on; `None` at the end.
+    pub after: Option<ClientId>,
+    /// The client that was deleted.
+    pub deleted: Option<ClientId>,
+}
+
+/// Clients that are looked at between two other messages.
+const SWEPT_AT_ONCE_MAX: usize = 256;
+
+impl ClientRequest for SweepIdleClient {
+    type Answer = Swept;
+    const KIND: ClientMessage = ClientMessage::Sweep;
+    const REFUSED_FROM: Option<Pressure> = Some(Pressure::Full);
+
+    fn decide(self, actor: &mut ClientActor) -> Result<Decision<Self::Answer>, ClientError> {
+        let now = actor.clock.now();
+        let has_room = actor.lane.check_room(Some(Pressure::NoLongLived)).is_ok();
+        let mut after = self.after;
+        for _ in 0..SWEPT_AT_ONCE_MAX {
+            let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = actor.dynamic.range::<ClientId, _>((from, Bound::Unbounded)).next().cloned();
+            let Some(id) = next else { return Ok(Decision { change: None, answer: Swept::default() }) };
+            after = Some(id.clone());
+            let Some(client) = actor.clients.get(&id) else { continue };
+            let Some(registration) = &client.registration else { continue };
+            if client.is_held() {
+                registration.note_use(now);
+            }
+            if self.idle_seconds.is_some_and(|seconds| registration.is_idle(now, seconds)) {
+                let change = Some(actor.delete(id.clone())?);
+                return Ok(Decision { change, answer: Swept { after, deleted: Some(id) } });
+            }
+            if has_room && registration.take_statement() {
+                let client = Client::clone(client);
+                let record = Some(encode_within_bounds(&client)?);
+                return Ok(actor.store(client, record, |_| Swept { after, deleted: None }));
+            }
+        }
+        Ok(Decision { change: None, answer: Swept { after, deleted: None } })
     }
 }
 
@@ -312,8 +489,11 @@ impl ClientActor {
         random: Arc<dyn SecureRandom + Send + Sync>,
         metrics: Arc<MessageMetrics<ClientMessage>>,
     ) -> Self {
-        let clients = registry.all().into_iter().map(|client| (client.id.clone(), client)).collect();
-        Self { clients, ended: HashMap::new(), registry, lane, clock, random, metrics }
+        let clients: BTreeMap<_, _> = registry.all().into_iter().map(|client| (client.id.clone(), client)).collect();
+        let dynamic = clients.values().filter(|client| client.registration.is_some()).map(|client| client.id.clone());
+        let dynamic = dynamic.collect();
+        let initial_access = registry.all_initial_access().into_iter().map(|token| (token.id, token)).collect();
+        Self { clients, ended: HashMap::new(), dynamic, initial_access, registry, lane, clock, random, metrics }
     }
 
     /// Handles a request as if it had come through the mailbox.
@@ -341,11 +521,40 @@ impl ClientActor {
         let in_force = self.registry.generation(&id);
         let ended = self.ended.get(&id).copied().unwrap_or_default();
         let generation = ended.max(in_force.value()).saturating_add(1);
-        Client { id, metadata, credential, created_at: self.clock.now(), generation, in_force }
+        let created_at = self.clock.now();
+        Client { id, metadata, credential, created_at, generation, in_force, registration: None }
     }
 
     fn random_secret(&self) -> Result<ClientSecret, ClientError> {
         ClientSecret::random(&*self.random).map_err(|_| ClientError::Busy)
+    }
+
+    /// A new secret, unless the client is public, and what it is known by.
+    fn credential_for(&self, metadata: &ClientMetadata) -> Result<(Option<ClientSecret>, Credential), ClientError> {
+        if !metadata.has_secret() {
+            return Ok((None, Credential::Missing));
+        }
+        let secret = self.random_secret()?;
+        let credential = Credential::Generated(SecretDigest::of(secret.reveal()));
+        Ok((Some(secret), credential))
+    }
+
+    fn delete(&mut self, id: ClientId) -> Result<Change, ClientError> {
+        let generation = self.existing(&id)?.generation.saturating_add(1);
+        let payload = encode_deleted(&id, generation).map_err(|_| ClientError::TooLarge)?;
+        self.clients.remove(&id);
+        self.dynamic.remove(&id);
+        self.ended.insert(id.clone(), generation);
+        Ok(Change { record: Some((KIND_DELETED, payload)), effect: Effect::Withdraw(id, generation) })
+    }
+
+    fn keep(&mut self, client: Client) -> Arc<Client> {
+        let client = Arc::new(client);
+        if client.registration.is_some() {
+            self.dynamic.insert(client.id.clone());
+        }
+        self.clients.insert(client.id.clone(), Arc::clone(&client));
+        client
     }
 
     /// Keeps `client`, and says that `record` is to be journaled for it; `None` where the journal says so already.
@@ -355,8 +564,7 @@ impl ClientActor {
         record: Option<(u16, AlignedVec)>,
         answer: impl FnOnce(Arc<Client>) -> T,
     ) -> Decision<T> {
-        let client = Arc::new(client);
-        self.clients.insert(client.id.clone(), Arc::clone(&client));
+        let client = self.keep(client);
         let change = Change { record, effect: Effect::Publish(Arc::clone(&client)) };
         Decision { change: Some(change), answer: answer(client) }
     }
@@ -368,6 +576,13 @@ impl ClientActor {
             match effect {
                 Effect::Publish(client) => registry.publish(&client),
                 Effect::Withdraw(id, generation) => registry.withdraw(&id, generation),
+                Effect::Register(client, token) => {
+                    registry.publish(&client);
+                    // Nothing comes back that was revoked after this was decided: effects are applied in the order of the decisions.
+                    registry.publish_initial_access(&token);
+                }
+                Effect::PublishInitialAccess(token) => registry.publish_initial_access(&token),
+                Effect::WithdrawInitialAccess(id) => registry.withdraw_initial_access(id),
             }
             reply();
         });
@@ -396,6 +611,9 @@ struct Change {
 enum Effect {
     Publish(Arc<Client>),
     Withdraw(ClientId, u64),
+    Register(Arc<Client>, Arc<InitialAccessToken>),
+    PublishInitialAccess(Arc<InitialAccessToken>),
+    WithdrawInitialAccess(InitialAccessId),
 }
 
 fn encode_within_bounds(client: &Client) -> Result<(u16, AlignedVec), ClientError> {
@@ -474,11 +692,31 @@ pub enum ClientMessage {
     Import,
     /// [`RevokeClient`]
     Revoke,
+    /// [`RegisterClient`]
+    Register,
+    /// [`CreateInitialAccess`]
+    CreateInitialAccess,
+    /// [`RevokeInitialAccess`]
+    RevokeInitialAccess,
+    /// [`SweepIdleClient`]
+    Sweep,
 }
 
 impl MessageKind for ClientMessage {
-    const NAMES: &'static [&'static str] =
-        &["create", "ensure", "update", "rotate_secret", "delete", "list", "import", "revoke"];
+    const NAMES: &'static [&'static str] = &[
+        "create",
+        "ensure",
+        "update",
+        "rotate_secret",
+        "delete",
+        "list",
+        "import",
+        "revoke",
+        "register",
+        "create_initial_access",
+        "revoke_initial_access",
+        "sweep",
+    ];
 
     fn index(self) -> usize {
         self as usize

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::about::About;
 use crate::client::id::ClientId;
+use crate::client::name::check_visible;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::application_type::ApplicationType;
 use crate::oauth::audience::Audience;
@@ -65,6 +67,8 @@ pub struct ClientMetadata {
     /// The origins of pages that may read what the token, revocation and userinfo endpoints answer, at most
     /// [`CORS_ORIGINS_MAX`].
     pub allowed_cors_origins: Vec<Origin>,
+    /// What it says about itself, for people.
+    pub about: About,
 }
 
 /// The longest `client_name`, in bytes.
@@ -223,6 +227,27 @@ pub struct ClientMetadataDocument {
     /// See [`ClientMetadata::allowed_cors_origins`]; empty if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_cors_origins: Option<Vec<String>>,
+    /// See [`About::client_uri`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_uri: Option<String>,
+    /// See [`About::logo_uri`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logo_uri: Option<String>,
+    /// See [`About::tos_uri`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tos_uri: Option<String>,
+    /// See [`About::policy_uri`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_uri: Option<String>,
+    /// See [`About::contacts`]; empty if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contacts: Option<Vec<String>>,
+    /// See [`About::software_id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software_id: Option<String>,
+    /// See [`About::software_version`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software_version: Option<String>,
 }
 
 /// A member of the metadata that is out of bounds, by name.
@@ -293,6 +318,7 @@ impl ClientMetadata {
             skip_consent: document.skip_consent.unwrap_or_default(),
             allowed_cors_origins: parse_origins(document.allowed_cors_origins.as_deref())
                 .map_err(of("allowed_cors_origins"))?,
+            about: About::parse(document)?,
         };
         metadata.check_grants()?;
         if metadata.access_token_signing_alg.is_some() && metadata.access_token_format != AccessTokenFormat::Jwt {
@@ -302,6 +328,18 @@ impl ClientMetadata {
         if is_public {
             metadata.check_public()?;
         }
+        Ok(metadata)
+    }
+
+    /// [`ClientMetadata::parse`] for what somebody asks for now: a name has to be seen as it is written. What is registered
+    /// already may have another.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientMetadata::parse`].
+    pub fn parse_new(document: &ClientMetadataDocument) -> Result<Self, InvalidClientMetadata> {
+        let metadata = Self::parse(document)?;
+        metadata.name.as_deref().map(check_visible).transpose().map_err(of("client_name"))?;
         Ok(metadata)
     }
 
@@ -411,6 +449,13 @@ impl ClientMetadata {
             skip_consent: shown(self.skip_consent, false, has_code),
             allowed_cors_origins: texts(&mut self.allowed_cors_origins.iter().map(Origin::as_str))
                 .filter(|origins| !origins.is_empty()),
+            client_uri: self.about.client_uri.clone(),
+            logo_uri: self.about.logo_uri.clone(),
+            tos_uri: self.about.tos_uri.clone(),
+            policy_uri: self.about.policy_uri.clone(),
+            contacts: Some(self.about.contacts.clone()).filter(|contacts| !contacts.is_empty()),
+            software_id: self.about.software_id.clone(),
+            software_version: self.about.software_version.clone(),
         }
     }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::client::Client;
 use crate::client::id::ClientId;
+use crate::client::initial_access::{InitialAccessId, InitialAccessToken};
+use crate::clock::UnixTime;
 
 /// The generation of a client that is in force: it changes when the client is deleted, and every token of an older one is
 /// dead from then on. 0 is the generation of a client that never was. Never goes back, not even by re-creation.
@@ -33,6 +35,7 @@ pub struct ClientRegistry {
     clients: papaya::HashMap<ClientId, Arc<Client>>,
     /// Outlives its client, so that a client of the same name starts above it.
     generations: papaya::HashMap<ClientId, Arc<Generation>>,
+    initial_access: papaya::HashMap<InitialAccessId, Arc<InitialAccessToken>>,
 }
 
 /// The clients while they are looked at: see [`ClientRegistry::read`].
@@ -90,6 +93,26 @@ impl ClientRegistry {
         self.clients.pin().values().cloned().collect()
     }
 
+    /// The initial access token of that id.
+    #[must_use]
+    pub fn initial_access(&self, id: InitialAccessId) -> Option<Arc<InitialAccessToken>> {
+        self.initial_access.pin().get(&id).cloned()
+    }
+
+    /// Every initial access token, in the order of their ids.
+    #[must_use]
+    pub fn all_initial_access(&self) -> Vec<Arc<InitialAccessToken>> {
+        let mut tokens: Vec<_> = self.initial_access.pin().values().cloned().collect();
+        tokens.sort_unstable_by_key(|token| token.id);
+        tokens
+    }
+
+    /// Whether a client may register itself now, if it has the right token.
+    #[must_use]
+    pub fn is_open_to_registration(&self, now: UnixTime) -> bool {
+        self.initial_access.pin().values().any(|token| token.check(now).is_ok())
+    }
+
     /// Every generation above 0, of clients that are there and of clients that were, in no order.
     pub(super) fn generations(&self) -> Vec<(ClientId, u64)> {
         let pinned = self.generations.pin();
@@ -101,6 +124,26 @@ impl ClientRegistry {
     pub(super) fn publish(&self, client: &Arc<Client>) {
         client.in_force.raise_to(client.generation);
         self.clients.pin().insert(client.id.clone(), Arc::clone(client));
+    }
+
+    /// Shows an initial access token that is durable, or that a registration has counted on.
+    pub(super) fn publish_initial_access(&self, token: &Arc<InitialAccessToken>) {
+        self.initial_access.pin().insert(token.id, Arc::clone(token));
+    }
+
+    /// Takes away an initial access token whose revocation is durable.
+    pub(super) fn withdraw_initial_access(&self, id: InitialAccessId) {
+        self.initial_access.pin().remove(&id);
+    }
+
+    /// Counts on, at recovery: so many have registered with that token, at least.
+    pub(super) fn recover_registrations(&self, id: InitialAccessId, registrations: u32) {
+        if let Some(token) = self.initial_access(id).filter(|token| token.registrations < registrations) {
+            self.publish_initial_access(&Arc::new(InitialAccessToken {
+                registrations,
+                ..InitialAccessToken::clone(&token)
+            }));
+        }
     }
 
     /// Takes away a client whose deletion is durable, and kills its tokens.

@@ -53,7 +53,8 @@ pub async fn run(command: &ClientCommand, data_dir: &Path) -> Result<String, Com
 /// The members of a client that an update sends back: all but those that the server alone decides.
 fn updatable(client: Value) -> Map<String, Value> {
     let Value::Object(mut document) = client else { return Map::new() };
-    document.retain(|member, _| !matches!(member.as_str(), "client_id" | "client_id_issued_at"));
+    document
+        .retain(|member, _| !matches!(member.as_str(), "client_id" | "client_id_issued_at" | "dynamic_registration"));
     document
 }
 
@@ -125,7 +126,7 @@ fn read_jwks(file: &Path) -> Result<Value, CommandError> {
 const JWKS_BYTES_MAX: u64 = 64 * 1024;
 
 /// The whole name of a grant type.
-fn grant_type(name: &str) -> &str {
+pub(super) fn grant_type(name: &str) -> &str {
     if name == "device_code" { "urn:ietf:params:oauth:grant-type:device_code" } else { name }
 }
 

@@ -9,6 +9,7 @@ pub mod key;
 pub mod master_key;
 mod password;
 pub mod rebuild;
+pub mod registration;
 pub mod restore;
 pub mod snapshot;
 pub mod socket;

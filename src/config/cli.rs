@@ -36,6 +36,7 @@ macro_rules! some_flags {
 pub mod grant;
 pub mod journal;
 pub mod key;
+pub mod registration;
 pub mod user;
 
 use std::ffi::{OsStr, OsString};
@@ -48,6 +49,7 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, 
 use crate::config::cli::grant::GrantCommand;
 use crate::config::cli::journal::{DirectoryFlags, JournalCommand};
 use crate::config::cli::key::KeyCommand;
+use crate::config::cli::registration::RegistrationCommand;
 use crate::config::cli::user::UserCommand;
 use crate::config::setting::{SETTINGS, Setting};
 use crate::config::value::KEY_ALGORITHMS;
@@ -79,7 +81,7 @@ pub enum Command {
     Restore(RestoreCommand),
     /// Register and manage clients on the running server of this machine.
     #[command(subcommand)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
     /// Register and manage the people who log in, on the running server of this machine.
     #[command(subcommand)]
     User(UserCommand),
@@ -89,6 +91,9 @@ pub enum Command {
     /// Look at the keys that sign, rotate and import them, on the running server of this machine.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Let clients register themselves, on the running server of this machine.
+    #[command(subcommand)]
+    Registration(RegistrationCommand),
     /// Make a data directory of the database, when the directory was lost and there is no newer backup.
     ///
     /// The directory must not have a journal, and the master key must be the one of the lost server. What that server had
@@ -539,7 +544,7 @@ mod tests {
         let command = read(&arguments.split_whitespace().collect::<Vec<_>>());
         let Ok(Command::Client(client)) = command else { panic!("{command:?}") };
         assert_eq!(client.flags().value("data_dir"), Some(OsStr::new("/srv/tessera")));
-        let ClientCommand::Create(CreateClient { client_id, metadata, .. }) = client else { panic!("{client:?}") };
+        let ClientCommand::Create(CreateClient { client_id, metadata, .. }) = *client else { panic!("{client:?}") };
         assert_eq!(client_id.as_deref(), Some("gateway"));
         assert_eq!(metadata.audience, Some(vec!["x".to_owned(), "y".to_owned()]));
         assert_eq!(metadata.introspection, Some(IntrospectionRight::Audience));

@@ -62,6 +62,8 @@ pub struct Config {
     pub shards: ShardConfig,
     /// What is issued when a client does not say otherwise.
     pub tokens: TokenConfig,
+    /// How many clients may register themselves, and for how long they stay.
+    pub registration: RegistrationConfig,
     /// How people log in, and for how long.
     pub people: PeopleConfig,
     /// A client to make on the first start.
@@ -144,6 +146,19 @@ pub struct TokenConfig {
     pub key_publish_seconds: u32,
 }
 
+/// How many clients may register themselves (RFC 7591), and for how long they stay.
+#[derive(Debug)]
+pub struct RegistrationConfig {
+    /// How many there may be at a time: 1 to 1,000,000, default 10,000.
+    pub dynamic_clients_max: u32,
+    /// After how many days one goes that nobody uses: up to 3,650, default 90; 0 is never.
+    pub dynamic_client_idle_days: u32,
+    /// How many may register from one address in an hour: 1 to 100,000, default 20.
+    pub registration_address_per_hour: u32,
+    /// How many may register with one initial access token in an hour: 1 to 100,000, default 100.
+    pub registration_token_per_hour: u32,
+}
+
 /// How people log in, and for how long.
 #[derive(Debug)]
 pub struct PeopleConfig {
@@ -215,6 +230,17 @@ impl Default for TokenConfig {
             key_algorithms: KeyAlgorithms::default(),
             key_rotation_days: 0,
             key_publish_seconds: 3600,
+        }
+    }
+}
+
+impl Default for RegistrationConfig {
+    fn default() -> Self {
+        Self {
+            dynamic_clients_max: 10_000,
+            dynamic_client_idle_days: 90,
+            registration_address_per_hour: 20,
+            registration_token_per_hour: 100,
         }
     }
 }

@@ -433,6 +433,59 @@ pub(super) static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        name: "dynamic_clients_max",
+        flag: "dynamic-clients-max",
+        variable: "TESSERA_DYNAMIC_CLIENTS_MAX",
+        heading: "Clients and tokens",
+        placeholder: "N",
+        meaning: "How many clients may have registered themselves at a time.",
+        kind: Kind::Whole(1..=1_000_000, |config, number| {
+            put(&mut config.registration.dynamic_clients_max, Some(number))
+        }),
+        show: |config| config.registration.dynamic_clients_max.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "dynamic_client_idle_days",
+        flag: "dynamic-client-idle-days",
+        variable: "TESSERA_DYNAMIC_CLIENT_IDLE_DAYS",
+        heading: "Clients and tokens",
+        placeholder: "DAYS",
+        meaning: "After how many days a client goes that has registered itself and that nobody uses; 0 is never.\n\n\
+            Who has a token that has not expired, a code or device that waits, or a person's grant is in use. Up to a day longer.",
+        kind: Kind::Whole(0..=3650, |config, number| {
+            put(&mut config.registration.dynamic_client_idle_days, Some(number))
+        }),
+        show: |config| config.registration.dynamic_client_idle_days.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "registration_address_per_hour",
+        flag: "registration-address-per-hour",
+        variable: "TESSERA_REGISTRATION_ADDRESS_PER_HOUR",
+        heading: "Clients and tokens",
+        placeholder: "N",
+        meaning: "How many clients may register themselves from one address in an hour; of IPv6, from one /64.",
+        kind: Kind::Whole(1..=100_000, |config, number| {
+            put(&mut config.registration.registration_address_per_hour, Some(number))
+        }),
+        show: |config| config.registration.registration_address_per_hour.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "registration_token_per_hour",
+        flag: "registration-token-per-hour",
+        variable: "TESSERA_REGISTRATION_TOKEN_PER_HOUR",
+        heading: "Clients and tokens",
+        placeholder: "N",
+        meaning: "How many clients may register themselves with one initial access token in an hour.",
+        kind: Kind::Whole(1..=100_000, |config, number| {
+            put(&mut config.registration.registration_token_per_hour, Some(number))
+        }),
+        show: |config| config.registration.registration_token_per_hour.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
         name: "session_lifetime_seconds",
         flag: "session-lifetime-seconds",
         variable: "TESSERA_SESSION_LIFETIME_SECONDS",

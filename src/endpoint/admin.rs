@@ -14,9 +14,11 @@ use crate::client::actor::{
     ClientError, CreateClient, DeleteClient, ImportClient, ListClients, RevokeClient, RotateSecret, UpdateClient, ask,
 };
 use crate::client::id::ClientId;
+use crate::client::initial_access::InitialAccessId;
 use crate::client::metadata::{
     AccessTokenFormat, ClientKeys, ClientMetadata, ClientMetadataDocument, InvalidClientMetadata,
 };
+use crate::client::registration::Registration;
 use crate::client::secret::ClientSecret;
 use crate::endpoint::Surface;
 use crate::endpoint::reject::{Rejection, json_response};
@@ -63,6 +65,7 @@ pub(super) fn configure(surface: Surface, app: &mut ServiceConfig) {
     super::logins::configure(access, app);
     super::admin_grants::configure(access, app);
     super::admin_keys::configure(access, app);
+    super::admin_registration::configure(access, app);
     super::snapshot::configure(access, app);
 }
 
@@ -191,14 +194,9 @@ fn authorize(request: &Arrived<'_>, access: Access) -> Result<(), Rejection> {
     if matches!(access, Access::Anybody) {
         return Ok(());
     }
-    let mut fields = request.headers().get_all(header::AUTHORIZATION);
-    let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Rejection::BearerMissing) };
-    let (scheme, token) = field.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Rejection::BearerMissing);
-    }
+    let token = bearer_token(request)?;
     let tokens = request.service.shards.read();
-    let found = match TokenReference::of(token.trim()) {
+    let found = match TokenReference::of(token) {
         Some(reference) => tokens.find_active(reference, request.now)?,
         None => None,
     };
@@ -210,6 +208,14 @@ fn authorize(request: &Arrived<'_>, access: Access) -> Result<(), Rejection> {
     }
 }
 
+/// RFC 6750 §2.1: what stands behind `Bearer` in the one `Authorization` header.
+pub(super) fn bearer_token<'a>(request: &'a Arrived<'_>) -> Result<&'a str, Rejection> {
+    let mut fields = request.headers().get_all(header::AUTHORIZATION);
+    let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Rejection::BearerMissing) };
+    let (scheme, token) = field.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("Bearer") { Ok(token.trim()) } else { Err(Rejection::BearerMissing) }
+}
+
 fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Rejection> {
     request.expect_content("application/json")?;
     read_object(&request.body).map_err(|error| invalid_metadata(&error).into())
@@ -217,7 +223,7 @@ fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Reje
 
 /// Metadata that this server can keep its word on: there is a key for what the client's tokens are signed with, or one is made.
 fn read_metadata(request: &Arrived<'_>, document: &ClientMetadataDocument) -> Result<ClientMetadata, Rejection> {
-    let metadata = ClientMetadata::parse(document)?;
+    let metadata = ClientMetadata::parse_new(document)?;
     check_fetch(&metadata)?;
     let Service { defaults, key_algorithms, keys, .. } = request.service;
     let algorithm = metadata.access_token_signing_alg.unwrap_or(defaults.access_token_signing_alg);
@@ -288,8 +294,30 @@ struct ClientDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret_expires_at: Option<u64>,
     client_id_issued_at: u64,
+    /// What only operators see of one that has registered itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dynamic_registration: Option<DynamicDocument>,
     #[serde(flatten)]
     metadata: ClientMetadataDocument,
+}
+
+#[derive(Serialize)]
+struct DynamicDocument {
+    initial_access_token: InitialAccessId,
+    /// When it was last of use, about.
+    used_at: u64,
+}
+
+impl DynamicDocument {
+    fn of(registration: &Registration) -> Self {
+        Self { initial_access_token: registration.token, used_at: registration.used_at().as_seconds() }
+    }
+}
+
+/// What a client is answered that has registered itself (RFC 7591 §3.2.1).
+pub(super) fn describe_registered(client: &Client, secret: Option<&ClientSecret>) -> String {
+    let described = ClientDocument { dynamic_registration: None, ..describe(client, secret) };
+    serde_json::to_string(&described).unwrap_or_default()
 }
 
 fn describe<'a>(client: &'a Client, secret: Option<&'a ClientSecret>) -> ClientDocument<'a> {
@@ -298,6 +326,7 @@ fn describe<'a>(client: &'a Client, secret: Option<&'a ClientSecret>) -> ClientD
         client_secret: secret.map(ClientSecret::reveal),
         client_secret_expires_at: secret.map(|_| 0),
         client_id_issued_at: client.created_at.as_seconds(),
+        dynamic_registration: client.registration.as_deref().map(DynamicDocument::of),
         metadata: client.metadata.to_document(),
     }
 }

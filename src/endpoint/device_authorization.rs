@@ -45,6 +45,7 @@ async fn answer(request: &Arrived<'_>, from: Option<IpAddr>) -> Result<HttpRespo
     let form = Form::parse_with_resources(&request.body)?;
     let client = identify_slowly(request, &form).await?;
     grant::allow(&client, GrantType::DeviceCode)?;
+    client.note_use(request.now);
     let service = request.service;
     let terms =
         client_credentials::decide(form.find("scope"), form.resources(), &client, &service.defaults, request.now)?

@@ -200,6 +200,7 @@ fn clients() -> [Client; 4] {
             created_at: UnixTime::from_seconds(1),
             generation: 3,
             in_force: Arc::default(),
+            registration: None,
         }
     };
     [

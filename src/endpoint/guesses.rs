@@ -8,6 +8,8 @@
 //!
 //! Whoever has guessed has a count of their own until all of it is forgiven. Only where more than eight people and places of one set
 //! have guessed of late does one more share a count: none gives way to another, for then many accounts would be a way around.
+//!
+//! Registrations of clients are counted likewise: with other numbers, and those that come to nothing are taken back.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +21,14 @@ use crate::clock::UnixTime;
 pub struct Guesses {
     sets: Box<[Mutex<Set>]>,
     hasher: RandomState,
+    rate: Rate,
+}
+
+/// So many at once, and then one in each interval.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    at_once: u64,
+    interval_ms: u64,
 }
 
 /// A guess that counts as wrong until it is taken back.
@@ -27,6 +37,7 @@ pub struct Guess<'a> {
     set: &'a Mutex<Set>,
     /// Of the count that it is in.
     hash: u64,
+    interval_ms: u64,
 }
 
 /// There were too many.
@@ -50,17 +61,30 @@ struct Count {
 /// Counts, in 256 KiB.
 const COUNTS: usize = 16_384;
 const WAYS: usize = 8;
-/// So many at once, and then one in each interval.
 const GUESSES_MAX: u64 = 10;
 const INTERVAL_MS: u64 = 60_000;
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { sets: (0..COUNTS / WAYS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+        Self::at(GUESSES)
     }
 }
 
+const GUESSES: Rate = Rate { at_once: GUESSES_MAX, interval_ms: INTERVAL_MS };
+const HOUR_MS: u64 = 3_600_000;
+
 impl Guesses {
+    /// So many at once, and as many in each hour after that; at least one.
+    pub(super) fn per_hour(count: u32) -> Self {
+        let at_once = u64::from(count.max(1));
+        Self::at(Rate { at_once, interval_ms: HOUR_MS / at_once.min(HOUR_MS) })
+    }
+
+    fn at(rate: Rate) -> Self {
+        let sets = (0..COUNTS / WAYS).map(|_| Mutex::default()).collect();
+        Self { sets, hasher: RandomState::new(), rate }
+    }
+
     /// Counts a guess of that one as wrong from its beginning, so that many at once are no way around.
     pub(super) fn begin(&self, who: &impl Hash, now: UnixTime) -> Result<Guess<'_>, TooManyGuesses> {
         let hash = self.hasher.hash_one(who);
@@ -71,8 +95,8 @@ impl Guesses {
         let Some(count) = count_of(&mut counts, hash, now_ms) else {
             return Err(TooManyGuesses { retry_after_seconds: 1 });
         };
-        count.add(now_ms)?;
-        Ok(Guess { set, hash: count.hash })
+        count.add(now_ms, self.rate)?;
+        Ok(Guess { set, hash: count.hash, interval_ms: self.rate.interval_ms })
     }
 }
 
@@ -93,10 +117,9 @@ fn count_of(counts: &mut Set, hash: u64, now_ms: u64) -> Option<&mut Count> {
 }
 
 impl Count {
-    fn add(&mut self, now_ms: u64) -> Result<(), TooManyGuesses> {
-        let counted = self.forgiven_at_ms.max(now_ms) + INTERVAL_MS;
-        let Some(beyond_ms) = (counted - now_ms).checked_sub(GUESSES_MAX * INTERVAL_MS).filter(|beyond| *beyond > 0)
-        else {
+    fn add(&mut self, now_ms: u64, Rate { at_once, interval_ms }: Rate) -> Result<(), TooManyGuesses> {
+        let counted = self.forgiven_at_ms.max(now_ms) + interval_ms;
+        let Some(beyond_ms) = (counted - now_ms).checked_sub(at_once * interval_ms).filter(|beyond| *beyond > 0) else {
             self.forgiven_at_ms = counted;
             return Ok(());
         };
@@ -110,7 +133,7 @@ impl Guess<'_> {
         let mut counts = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         // It may have been forgiven meanwhile, and the count another's.
         if let Some(count) = counts.iter_mut().find(|count| count.hash == self.hash) {
-            count.forgiven_at_ms = count.forgiven_at_ms.saturating_sub(INTERVAL_MS);
+            count.forgiven_at_ms = count.forgiven_at_ms.saturating_sub(self.interval_ms);
         }
     }
 }
@@ -138,7 +161,7 @@ mod tests {
         let mut set = Set::default();
         let mut guess = |who: u64, seconds| {
             let count = count_of(&mut set, who, at(seconds)).unwrap();
-            count.add(at(seconds)).map(|()| count.hash).ok()
+            count.add(at(seconds), GUESSES).map(|()| count.hash).ok()
         };
         for who in 1..=8 {
             for _ in 0..GUESSES_MAX - u64::from(who == 5) {
@@ -190,6 +213,18 @@ mod tests {
             assert!(guessed > 0 && guessed <= bound, "{people} people: {guessed}");
             assert!(chance(guessed) < 1e-4, "{people} people: {guessed}");
         }
+    }
+
+    #[test]
+    fn so_many_an_hour_are_let_through_at_once_and_then_one_by_one() {
+        let registrations = Guesses::per_hour(3);
+        let at = UnixTime::from_seconds;
+        let begin =
+            |second| registrations.begin(&"a", at(second)).map(|_| ()).map_err(|error| error.retry_after_seconds);
+        assert_eq!([1000, 1000, 1000, 1000].map(begin), [Ok(()), Ok(()), Ok(()), Err(1200)]);
+        assert_eq!([2200, 2200].map(begin), [Ok(()), Err(1200)]);
+        registrations.begin(&"a", at(3400)).unwrap().take_back();
+        assert_eq!([3400, 3400].map(begin), [Ok(()), Err(1200)]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::client::metadata::TokenEndpointAuthMethod;
 use crate::endpoint::authorize;
 use crate::endpoint::cors::EVERYBODY;
 use crate::endpoint::jwks;
+use crate::endpoint::register;
 use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, serve};
 use crate::endpoint::service::Worker;
@@ -44,6 +45,7 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
     let [basic, post, signed] = proving;
     let methods = [basic, post, signed, TokenEndpointAuthMethod::None];
     let algorithms = SigningAlgorithm::ALL;
+    let can_register = request.service.registry.is_open_to_registration(request.now);
     let body = ServerMetadata {
         issuer,
         authorization_endpoint: format!("{base}{}", authorize::PATH),
@@ -58,6 +60,7 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         revocation_endpoint: format!("{base}/oauth2/revoke"),
         revocation_endpoint_auth_methods_supported: methods,
         revocation_endpoint_auth_signing_alg_values_supported: algorithms,
+        registration_endpoint: can_register.then(|| format!("{base}{}", register::PATH)),
         jwks_uri: format!("{base}{}", jwks::PATH),
         grant_types_supported: GrantType::ALL,
         response_types_supported: ResponseType::ALL,
@@ -98,6 +101,9 @@ struct ServerMetadata<'a> {
     revocation_endpoint: String,
     revocation_endpoint_auth_methods_supported: [TokenEndpointAuthMethod; 4],
     revocation_endpoint_auth_signing_alg_values_supported: [SigningAlgorithm; 5],
+    /// Only while an initial access token is there by which somebody may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_endpoint: Option<String>,
     jwks_uri: String,
     grant_types_supported: [GrantType; 4],
     response_types_supported: [ResponseType; 1],

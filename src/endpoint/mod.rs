@@ -15,6 +15,7 @@ mod account;
 mod admin;
 mod admin_grants;
 mod admin_keys;
+mod admin_registration;
 mod admin_users;
 mod asset;
 mod authorize;
@@ -47,6 +48,7 @@ pub mod operator_login;
 pub mod page;
 mod par;
 mod posted;
+pub mod register;
 mod reject;
 mod request;
 mod revoke;
@@ -94,6 +96,7 @@ fn configure(surface: Surface, app: &mut ServiceConfig) {
             .service(for_everybody(jwks::PATH, web::get().to(jwks::jwks)))
             .service(authorization_endpoint())
             .service(only_post("/oauth2/consent", web::post().to(consent::consent)))
+            .service(only_post(register::PATH, web::post().to(register::register)))
             .service(only_post("/oauth2/par", web::post().to(par::push)))
             .service(only_post("/oauth2/device_authorization", web::post().to(device_authorization::authorize)));
     }

@@ -39,6 +39,7 @@ async fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         return Err(OAuthError::invalid_request("a parameter is repeated").into());
     }
     let client = identify_slowly(request, &form).await?;
+    client.note_use(request.now);
     if form.find("request_uri").is_some() {
         return Err(OAuthError::invalid_request("a request that is pushed must not have a request_uri").into());
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::client::actor::ClientError;
 use crate::client::metadata::InvalidClientMetadata;
+use crate::endpoint::guesses::TooManyGuesses;
 use crate::endpoint::operator_login::LoginChallengeError;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
@@ -54,6 +55,8 @@ pub(super) enum Rejection {
     UnsupportedMediaType(&'static str),
     /// A client has as many devices waiting as it may.
     TooManyDevices,
+    /// Too many clients have registered themselves from one place, or with one initial access token.
+    TooManyRegistrations(TooManyGuesses),
     NotFound,
     MethodNotAllowed(&'static str),
 }
@@ -79,6 +82,9 @@ impl Rejection {
             }
             Self::BodyTooLarge(_) | Self::HeadTimeout | Self::BodyTimeout | Self::BodyBroken => {
                 response.force_close();
+            }
+            Self::TooManyRegistrations(TooManyGuesses { retry_after_seconds }) => {
+                response.insert_header((header::RETRY_AFTER, *retry_after_seconds));
             }
             _ if status == StatusCode::SERVICE_UNAVAILABLE => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
@@ -112,7 +118,16 @@ impl Rejection {
             Self::Client(error @ (ClientError::TooLarge | ClientError::Secretless)) => {
                 (StatusCode::BAD_REQUEST, OAuthErrorCode::InvalidClientMetadata.as_str(), error.to_string())
             }
-            Self::Client(error @ (ClientError::Busy | ClientError::NoDiskSpace)) => later(error.to_string()),
+            Self::Client(error @ (ClientError::Busy | ClientError::NoDiskSpace | ClientError::TooManyDynamic)) => {
+                later(error.to_string())
+            }
+            Self::Client(ClientError::InitialAccess(error)) => {
+                (StatusCode::UNAUTHORIZED, OAuthErrorCode::InvalidToken.as_str(), error.to_string())
+            }
+            Self::Client(error @ ClientError::UnknownInitialAccess) => {
+                (StatusCode::NOT_FOUND, "not_found", error.to_string())
+            }
+            Self::Client(error @ ClientError::TooManyInitialAccess) => invalid(StatusCode::CONFLICT, error.to_string()),
             Self::User(error @ (UserError::Unknown | UserError::NoSession)) => {
                 (StatusCode::NOT_FOUND, "not_found", error.to_string())
             }
@@ -165,6 +180,11 @@ impl Rejection {
             Self::TooManyDevices => {
                 later(format!("{DEVICES_PENDING_MAX} devices of this client wait for people already"))
             }
+            Self::TooManyRegistrations(TooManyGuesses { retry_after_seconds }) => {
+                let (status, error) = (StatusCode::TOO_MANY_REQUESTS, OAuthErrorCode::TemporarilyUnavailable.as_str());
+                let counted = "as many clients as may in an hour have registered from this address, or with this token";
+                (status, error, format!("{counted}: try again in {retry_after_seconds} s"))
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is nothing at this path".to_owned()),
             Self::MethodNotAllowed(allowed) => {
                 invalid(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {allowed} only"))
@@ -181,7 +201,9 @@ impl Rejection {
             Self::Bearer(OAuthError { code: OAuthErrorCode::InsufficientScope, .. }) => Some(HeaderValue::from_static(
                 "Bearer realm=\"tessera\", error=\"insufficient_scope\", scope=\"tessera.admin\"",
             )),
-            Self::Bearer(_) => Some(HeaderValue::from_static("Bearer realm=\"tessera\", error=\"invalid_token\"")),
+            Self::Bearer(_) | Self::Client(ClientError::InitialAccess(_)) => {
+                Some(HeaderValue::from_static("Bearer realm=\"tessera\", error=\"invalid_token\""))
+            }
             Self::BearerMissing => Some(HeaderValue::from_static("Bearer realm=\"tessera\"")),
             _ => None,
         }
@@ -197,6 +219,8 @@ fn status_of(code: OAuthErrorCode) -> StatusCode {
         OAuthErrorCode::InvalidRequest
         | OAuthErrorCode::InvalidGrant
         | OAuthErrorCode::InvalidRedirectUri
+        | OAuthErrorCode::InvalidSoftwareStatement
+        | OAuthErrorCode::UnapprovedSoftwareStatement
         | OAuthErrorCode::UnsupportedResponseType
         | OAuthErrorCode::AccessDenied
         | OAuthErrorCode::AuthorizationPending
@@ -280,6 +304,12 @@ impl From<SealError> for Rejection {
             SealError::TooLong => Self::OAuth(OAuthError::invalid_request(error.to_string())),
             SealError::NoRandomness => Self::NoRandomness,
         }
+    }
+}
+
+impl From<TooManyGuesses> for Rejection {
+    fn from(error: TooManyGuesses) -> Self {
+        Self::TooManyRegistrations(error)
     }
 }
 

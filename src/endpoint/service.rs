@@ -15,6 +15,7 @@ use crate::endpoint::guesses::Guesses;
 use crate::endpoint::operator_login::OperatorLogin;
 use crate::endpoint::page::Pages;
 use crate::endpoint::page::csrf::Csrf;
+use crate::endpoint::register::RegistrationQuota;
 use crate::grant::Defaults;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::password::pool::PasswordPool;
@@ -56,6 +57,8 @@ pub struct Service {
     pub snapshots: Option<Snapshots>,
     /// Limits guesses of user codes.
     pub guesses: Guesses,
+    /// Limits clients that register themselves.
+    pub registration_quota: RegistrationQuota,
     /// Whose word on where a request comes from counts.
     pub trusted_proxies: Vec<IpNet>,
     /// What is granted when the client does not say otherwise.

@@ -30,6 +30,7 @@ pub(super) async fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> R
     let client = Arc::clone(identify(&request.service.registry.read(), &request.fields, &form)?);
     let grant_type = grant::grant_type(form.require("grant_type")?)?;
     grant::allow(&client, grant_type)?;
+    client.note_use(request.now);
     let asked = Asked { service: request.service, client: &client, form: &form, now: request.now };
     let tokens = match grant_type {
         GrantType::ClientCredentials => asked.for_itself().await?,

@@ -366,6 +366,7 @@ mod tests {
             created_at: UnixTime::from_seconds(1),
             generation: 3,
             in_force: Arc::default(),
+            registration: None,
         }
     }
 

@@ -60,6 +60,7 @@ mod tests {
             created_at: NOW,
             generation: 3,
             in_force: Arc::default(),
+            registration: None,
         }
     }
 

@@ -133,6 +133,7 @@ mod tests {
             created_at: NOW,
             generation: 1,
             in_force: Arc::default(),
+            registration: None,
         }
     }
 

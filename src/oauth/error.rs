@@ -28,6 +28,10 @@ pub enum OAuthErrorCode {
     InvalidClientMetadata,
     /// RFC 7591 §3.2.2: a redirect URI is not allowed.
     InvalidRedirectUri,
+    /// RFC 7591 §3.2.2: the software statement is none.
+    InvalidSoftwareStatement,
+    /// RFC 7591 §3.2.2: nobody trusts the software statement.
+    UnapprovedSoftwareStatement,
     /// RFC 6749 §4.1.2.1: this response type is not given.
     UnsupportedResponseType,
     /// RFC 6749 §4.1.2.1, RFC 8628 §3.5: the user has said no.
@@ -72,6 +76,8 @@ impl OAuthErrorCode {
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidSoftwareStatement => "invalid_software_statement",
+            Self::UnapprovedSoftwareStatement => "unapproved_software_statement",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::AccessDenied => "access_denied",
             Self::ServerError => "server_error",

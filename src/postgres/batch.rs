@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::client::event::ClientRow;
+use crate::client::event::{ClientRow, InitialAccessRow};
 use crate::clock::UnixTime;
 use crate::journal::{JournalError, JournalReader, Lsn, Record};
 use crate::postgres::grants::{GrantChange, GrantRow, Grants, StoredGrant};
+use crate::postgres::initial_access::InitialAccessChange;
 use crate::postgres::keys::KeyChange;
 use crate::postgres::partitions::DAY_SECONDS;
 use crate::postgres::people::UserChange;
@@ -39,6 +40,7 @@ pub(super) struct Batch {
     pub(super) people: Vec<UserChange>,
     pub(super) keys: Vec<KeyChange>,
     pub(super) proofs: Vec<ProofRow>,
+    pub(super) initial_access: Vec<InitialAccessChange>,
     pub(super) dead: Vec<DeadLetter>,
     /// There may be more to read.
     pub(super) is_full: bool,
@@ -155,6 +157,11 @@ impl Batch {
     /// A record of a snapshot, which has no number of its own.
     pub(super) fn push_registered(&mut self, record: &Record<'_>) {
         let (lsn, at_ms) = (self.to, self.high_water.as_millis());
+        match InitialAccessRow::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(row)) => return self.initial_access.push(InitialAccessChange { row, lsn, at_ms }),
+            Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter { lsn, ..DeadLetter::of(record, &error.to_string()) }),
+        }
         match ClientRow::decode(record.kind, record.schema, record.payload) {
             Ok(Some(row)) => return self.clients.push(ClientChange { row, lsn, at_ms }),
             Ok(None) => {}
@@ -181,6 +188,14 @@ impl Batch {
     }
 
     fn push(&mut self, record: &Record<'_>, kept_from: u32, grants: &mut Grants, partition_of: &PartitionOf) {
+        match InitialAccessRow::decode(record.kind, record.schema, record.payload) {
+            Ok(Some(row)) => {
+                let at_ms = self.high_water.as_millis();
+                return self.initial_access.push(InitialAccessChange { row, lsn: record.lsn, at_ms });
+            }
+            Ok(None) => {}
+            Err(error) => return self.dead.push(DeadLetter::of(record, &error.to_string())),
+        }
         match ClientRow::decode(record.kind, record.schema, record.payload) {
             Ok(Some(row)) => {
                 let at_ms = self.high_water.as_millis();
@@ -284,7 +299,8 @@ impl Batch {
         let grants = self.grants.iter().map(|row| row.lsn);
         let keys = self.keys.iter().map(|row| row.lsn);
         let proofs = self.proofs.iter().map(|row| row.lsn);
-        let others = clients.chain(people).chain(keys).chain(grants).chain(proofs);
+        let initial_access = self.initial_access.iter().map(|row| row.lsn);
+        let others = clients.chain(people).chain(keys).chain(grants).chain(proofs).chain(initial_access);
         let mut lsns: Vec<_> = tokens.chain(undated).chain(others).collect();
         lsns.sort_unstable();
         // A person's grant and the token that came with it are of one record.
@@ -316,6 +332,7 @@ impl Batch {
             people: split_off(&mut self.people, |row| row.lsn > last),
             keys: split_off(&mut self.keys, |row| row.lsn > last),
             proofs: split_off(&mut self.proofs, |row| row.lsn > last),
+            initial_access: split_off(&mut self.initial_access, |row| row.lsn > last),
             dead: split_off(&mut self.dead, |letter| letter.lsn > last),
             is_full: self.is_full,
         };
@@ -330,7 +347,9 @@ impl Batch {
 
     pub(super) fn rows(&self) -> usize {
         let tokens = self.tokens.len() + self.undated.len() + self.grants.len();
-        tokens + self.clients.len() + self.people.len() + self.keys.len() + self.proofs.len() + self.dead.len()
+        let registered =
+            self.clients.len() + self.people.len() + self.keys.len() + self.initial_access.len() + self.proofs.len();
+        tokens + registered + self.dead.len()
     }
 }
 

@@ -24,6 +24,7 @@ mod batch;
 mod copy;
 mod error;
 mod grants;
+mod initial_access;
 mod keys;
 mod migrate;
 mod partitions;

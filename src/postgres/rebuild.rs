@@ -7,8 +7,9 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection as _, Row as _};
 
-use crate::client::event::{ClientRow, RegistrationRow};
+use crate::client::event::{ClientRow, DynamicRow, RegistrationRow};
 use crate::client::id::ClientId;
+use crate::client::initial_access::InitialAccessId;
 use crate::clock::UnixTime;
 use crate::journal::snapshot::{Foundation, RecordsSection, SectionContent};
 use crate::journal::{Disk, Entry, JournalKeys, Lsn};
@@ -17,6 +18,7 @@ use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::postgres::error::PostgresError;
+use crate::postgres::initial_access::write_initial_access;
 use crate::postgres::keys::write_keys;
 use crate::postgres::people::write_people;
 use crate::postgres::proofs::write_proofs;
@@ -72,6 +74,7 @@ pub async fn rebuild(
         return Err(PostgresError::WrongKey);
     }
     let mut foundation = Foundation::begin(target, mark.instance, now, keys)?;
+    write_initial_access(&mut connection, &mut foundation).await?;
     let clients = write_clients(&mut connection, &mut foundation).await?;
     let users = write_people(&mut connection, &mut foundation).await?;
     write_keys(&mut connection, &mut foundation).await?;
@@ -88,7 +91,8 @@ pub async fn rebuild(
 async fn write_clients(connection: &mut PgConnection, foundation: &mut Foundation) -> Result<u64, PostgresError> {
     let mut rows = sqlx::query(
         "SELECT client_id, generation, (extract(epoch FROM created_at) * 1000)::bigint, secret_sha256, metadata, \
-           deleted_at IS NULL, secret_hash FROM tessera.client_records",
+           deleted_at IS NULL, secret_hash, initial_access_token, registration_number, \
+           (extract(epoch FROM used_at) * 1000)::bigint FROM tessera.client_records",
     )
     .fetch(connection);
     let (mut section, mut registered) = (RecordsSection::default(), 0);
@@ -119,11 +123,22 @@ fn client_of(row: &PgRow) -> Result<ClientRow, PostgresError> {
             secret_sha256: secret.transpose()?,
             secret_hash: row.try_get(6)?,
             metadata: row.try_get(4)?,
+            dynamic: dynamic_of(row)?,
         })
     } else {
         None
     };
     Ok(ClientRow { client_id: row.try_get(0)?, generation: number(row.try_get(1)?)?, registration })
+}
+
+fn dynamic_of(row: &PgRow) -> Result<Option<DynamicRow>, PostgresError> {
+    let unreadable = |reason: &str| PostgresError::Row { table: "client_records", reason: reason.to_owned() };
+    let Some(initial_access) = row.try_get::<Option<&str>, _>(7)? else { return Ok(None) };
+    Ok(Some(DynamicRow {
+        initial_access: InitialAccessId::parse(initial_access).ok_or_else(|| unreadable("initial_access_token"))?,
+        number: u32::try_from(row.try_get::<i64, _>(8)?).map_err(|_| unreadable("registration_number"))?,
+        used_at: UnixTime::from_millis(u64::try_from(row.try_get::<i64, _>(9)?).map_err(|_| unreadable("used_at"))?),
+    }))
 }
 
 /// What is known of a grant.

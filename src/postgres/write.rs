@@ -10,6 +10,7 @@ use crate::postgres::batch::{Batch, ClientChange, DeadLetter, TokenRow, UndatedR
 use crate::postgres::copy::CopyBuffer;
 use crate::postgres::error::PostgresError;
 use crate::postgres::grants::{upsert_grants, upsert_people_grants};
+use crate::postgres::initial_access::upsert_initial_access;
 use crate::postgres::keys::upsert_keys;
 use crate::postgres::people::upsert_people;
 use crate::postgres::proofs::upsert_proofs;
@@ -58,6 +59,7 @@ pub(super) async fn write(
         upsert_people(&mut transaction, &batch.people).await?;
         upsert_keys(&mut transaction, &batch.keys).await?;
         upsert_proofs(&mut transaction, &batch.proofs).await?;
+        upsert_initial_access(&mut transaction, &batch.initial_access, &batch.clients).await?;
         put_aside(&mut transaction, &batch.dead).await?;
         advance(&mut transaction, author, batch).await?;
         Ok(transaction.commit().await?)
@@ -155,14 +157,18 @@ async fn upsert_clients(transaction: &mut Open<'_>, changes: &[ClientChange]) ->
     let deleted_at = |change: &&ClientChange| change.row.registration.is_none().then(|| signed(change.at_ms));
     sqlx::query(
         "INSERT INTO tessera.client_records AS known \
-           (client_id, generation, created_at, deleted_at, secret_sha256, metadata, lsn, secret_hash) \
-         SELECT client_id, generation, to_timestamp(created_at / 1000.0), to_timestamp(deleted_at / 1000.0), secret, metadata, lsn, secret_hash \
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::bigint[], $8::text[]) \
-           AS new (client_id, generation, created_at, deleted_at, secret, metadata, lsn, secret_hash) \
+           (client_id, generation, created_at, deleted_at, secret_sha256, metadata, lsn, secret_hash, initial_access_token, \
+            registration_number, used_at) \
+         SELECT client_id, generation, to_timestamp(created_at / 1000.0), to_timestamp(deleted_at / 1000.0), secret, metadata, lsn, secret_hash, \
+           initial_access, number, to_timestamp(used_at / 1000.0) \
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::bigint[], $8::text[], \
+             $9::text[], $10::bigint[], $11::bigint[]) \
+           AS new (client_id, generation, created_at, deleted_at, secret, metadata, lsn, secret_hash, initial_access, number, used_at) \
          ON CONFLICT (client_id) DO UPDATE SET generation = excluded.generation, \
            created_at = coalesce(excluded.created_at, known.created_at), deleted_at = excluded.deleted_at, \
            secret_sha256 = excluded.secret_sha256, secret_hash = excluded.secret_hash, metadata = excluded.metadata, \
-           lsn = excluded.lsn \
+           initial_access_token = excluded.initial_access_token, registration_number = excluded.registration_number, \
+           used_at = excluded.used_at, lsn = excluded.lsn \
          WHERE known.lsn <= excluded.lsn",
     )
     .bind(last.iter().map(|change| change.row.client_id.clone()).collect::<Vec<_>>())
@@ -173,6 +179,9 @@ async fn upsert_clients(transaction: &mut Open<'_>, changes: &[ClientChange]) ->
     .bind(registrations().map(|row| Some(row?.metadata.clone())).collect::<Vec<_>>())
     .bind(last.iter().map(|change| signed(change.lsn.value())).collect::<Vec<_>>())
     .bind(registrations().map(|row| row?.secret_hash.clone()).collect::<Vec<_>>())
+    .bind(registrations().map(|row| Some(row?.dynamic?.initial_access.to_string())).collect::<Vec<_>>())
+    .bind(registrations().map(|row| Some(i64::from(row?.dynamic?.number))).collect::<Vec<_>>())
+    .bind(registrations().map(|row| Some(signed(row?.dynamic?.used_at.as_millis()))).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
     Ok(())

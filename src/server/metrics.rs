@@ -25,6 +25,7 @@ pub(super) struct Sources {
     pub(super) http: Arc<HttpMetrics>,
     pub(super) shards: Arc<Shards>,
     pub(super) registry: Arc<ClientRegistry>,
+    pub(super) idle_clients_deleted: Arc<Gauge>,
     pub(super) clients: Arc<MessageMetrics<ClientMessage>>,
     pub(super) users: Arc<UserRegistry>,
     pub(super) user_messages: Arc<MessageMetrics<UserMessage>>,
@@ -49,6 +50,8 @@ impl Sources {
             families.extend(self.projection.iter().flat_map(Projection::families));
             let clients = Points::Gauges(vec![(Vec::new(), as_gauge(self.registry.len() as u64))]);
             families.push(family("clients", "Registered clients", None, clients));
+            let deleted = Points::Counters(vec![(Vec::new(), self.idle_clients_deleted.value())]);
+            families.push(family("idle_clients_deleted", "Dynamic clients that nobody used", None, deleted));
             families.extend(self.people());
             families
         })

@@ -24,6 +24,8 @@ pub enum Endpoint {
     Par,
     /// `POST /oauth2/device_authorization`
     DeviceAuthorization,
+    /// `POST /oauth2/register`
+    Register,
     /// `GET|POST /login`
     Login,
     /// `GET|POST /logout`
@@ -54,6 +56,8 @@ pub enum Endpoint {
     AdminGrants,
     /// `/admin/v1/keys`
     AdminKeys,
+    /// `/admin/v1/initial-access-tokens`
+    AdminRegistration,
     /// `POST /admin/v1/snapshots`
     AdminSnapshots,
     /// `POST /admin/v1/backup`
@@ -64,7 +68,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its cells.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Token,
         Self::Introspect,
         Self::IntrospectBatch,
@@ -73,6 +77,7 @@ impl Endpoint {
         Self::Consent,
         Self::Par,
         Self::DeviceAuthorization,
+        Self::Register,
         Self::Login,
         Self::Logout,
         Self::Account,
@@ -88,6 +93,7 @@ impl Endpoint {
         Self::AdminUsers,
         Self::AdminGrants,
         Self::AdminKeys,
+        Self::AdminRegistration,
         Self::AdminSnapshots,
         Self::AdminBackup,
         Self::Other,
@@ -105,6 +111,7 @@ impl Endpoint {
             Self::Consent => "consent",
             Self::Par => "par",
             Self::DeviceAuthorization => "device_authorization",
+            Self::Register => "register",
             Self::Login => "login",
             Self::Logout => "logout",
             Self::Account => "account",
@@ -120,6 +127,7 @@ impl Endpoint {
             Self::AdminUsers => "admin_users",
             Self::AdminGrants => "admin_grants",
             Self::AdminKeys => "admin_keys",
+            Self::AdminRegistration => "admin_registration",
             Self::AdminSnapshots => "admin_snapshots",
             Self::AdminBackup => "admin_backup",
             Self::Other => "other",

@@ -953,6 +953,7 @@ mod tests {
             created_at: UnixTime::default(),
             generation,
             in_force: Arc::default(),
+            registration: None,
         }
     }
 

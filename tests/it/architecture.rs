@@ -77,6 +77,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("bcrypt", &["password"]),
     ("phc", &["password"]),
     ("jsonwebtoken", &["signing"]),
+    ("unicode_normalization", &["client/name.rs"]),
+    ("unicode_properties", &["client/name.rs"]),
+    ("unicode_script", &["client/name.rs"]),
+    ("unicode_security", &["client/name.rs"]),
     // `ring` has a module of that name.
     ("rsa::RsaPrivateKey", &["signing/private_key.rs"]),
 ];

@@ -22,11 +22,10 @@ pub(crate) struct Signer {
 
 impl Signer {
     pub(crate) fn register(server: &TestServer, id: &str, more: &Value) -> Self {
-        let key = PrivateKey::generate(SigningAlgorithm::EdDsa, &SystemRandom::new()).unwrap();
-        let mut metadata = json!({
-            "client_id": id, "token_endpoint_auth_method": "private_key_jwt", "scope": "read",
-            "jwks": { "keys": [key.public().to_jwk()] },
-        });
+        let key = new_key();
+        let mut metadata = metadata_of(&key);
+        metadata["client_id"] = json!(id);
+        metadata["scope"] = json!("read");
         let members = more.as_object().unwrap().clone();
         metadata.as_object_mut().unwrap().extend(members);
         let answer = server.ask_socket(&Request::post("/admin/v1/clients").json(&metadata));
@@ -50,6 +49,14 @@ impl Signer {
     }
 }
 
+fn new_key() -> PrivateKey {
+    PrivateKey::generate(SigningAlgorithm::EdDsa, &SystemRandom::new()).unwrap()
+}
+
+fn metadata_of(key: &PrivateKey) -> Value {
+    json!({ "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [key.public().to_jwk()] } })
+}
+
 fn ask(server: &TestServer, path: &str, assertion: &str, parameters: &[(&str, &str)]) -> Answer {
     let mut form = vec![("client_assertion_type", TYPE), ("client_assertion", assertion)];
     form.extend(parameters);
@@ -66,6 +73,28 @@ fn check(server: &TestServer, name: &str, assertion: &str, expected: &str) {
     let answer = ask_for_token(server, assertion);
     assert_eq!(answer.error(), (401, "invalid_client".to_owned()), "{name}: {answer:?}");
     assert!(answer.text("error_description").contains(expected), "{name}: {answer:?}");
+}
+
+#[test]
+fn a_client_that_registers_itself_may_bring_its_keys() {
+    let server = TestServer::start();
+    let policy = json!({ "policy": { "grant_types": ["client_credentials"], "scope": "read" } });
+    let token = server.ask_socket(&Request::post("/admin/v1/initial-access-tokens").json(&policy));
+    let register = |metadata: &Value| {
+        let request = Request::post("/oauth2/register").bearer(&token.text("initial_access_token"));
+        server.ask(&request.json(metadata))
+    };
+    let key = new_key();
+    let mut metadata = metadata_of(&key);
+    metadata["grant_types"] = json!(["client_credentials"]);
+    let answer = register(&metadata);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert!(answer.json().get("client_secret").is_none(), "{answer:?}");
+    let signer = Signer { id: answer.text("client_id"), key };
+    assert_eq!(ask_for_token(&server, &signer.assertion(&server, "a")).status, 200);
+
+    metadata["jwks"] = json!({ "keys": [] });
+    assert_eq!(register(&metadata).error(), (400, "invalid_client_metadata".to_owned()));
 }
 
 #[test]

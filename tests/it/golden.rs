@@ -7,8 +7,13 @@ use rkyv::util::AlignedVec;
 use sdd::Guard;
 use serde_json::json;
 use tessera::client::Credential;
-use tessera::client::event::{self as client_event, ClientRow, RegistrationRow};
+use tessera::client::event::{
+    self as client_event, ClientRow, ClientSummary, DynamicRow, InitialAccessRow, RegistrationRow,
+};
 use tessera::client::id::ClientId;
+use tessera::client::initial_access::{InitialAccessId, InitialAccessToken};
+use tessera::client::metadata::TokenEndpointAuthMethod;
+use tessera::client::registration_policy::{RegistrationPolicy, RegistrationPolicyDocument};
 use tessera::client::registry::{ClientRegistry, Generation};
 use tessera::client::secret::SecretDigest;
 use tessera::clock::{Clock, ManualTime, UnixTime};
@@ -159,6 +164,7 @@ fn imported_client() -> ClientRow {
             secret_sha256: None,
             secret_hash: Some(HASH.to_owned()),
             metadata: "{\"client_name\":\"Das Tor\"}".to_owned(),
+            dynamic: None,
         }),
     }
 }
@@ -498,7 +504,7 @@ fn grant_ended_schema_1() {
 
 #[test]
 fn every_record_has_a_summary_without_its_secrets() {
-    let of_client = |kind, name| serde_json::to_value(client_event::ClientSummary::of(kind, 1, &golden(name)).unwrap());
+    let of_client = |kind, name| serde_json::to_value(ClientSummary::of(kind, 1, &golden(name)).unwrap());
     let stored = json!({
         "client_id": "https://app.example/", "generation": 3, "created_at": START_SECONDS,
         "created_at_rfc3339": "2027-01-15T08:00:00Z", "has_secret": true, "metadata": client_metadata(),
@@ -571,10 +577,98 @@ fn records_about_keys_schema_1() {
     }
 }
 
+fn registered_client() -> ClientRow {
+    let dynamic = DynamicRow {
+        initial_access: InitialAccessId::new(0x1234),
+        number: 2,
+        used_at: UnixTime::from_seconds(START_SECONDS + 86_400),
+    };
+    let row = imported_client();
+    let registration = row.registration.map(|registration| RegistrationRow {
+        secret_sha256: Some([7; 32]),
+        secret_hash: None,
+        dynamic: Some(dynamic),
+        ..registration
+    });
+    ClientRow { registration, ..row }
+}
+
+fn initial_access() -> InitialAccessRow {
+    use TokenEndpointAuthMethod::{ClientSecretBasic, ClientSecretPost, None};
+    let policy = RegistrationPolicyDocument {
+        scope: Some("read".to_owned()),
+        token_endpoint_auth_methods: Some(vec![ClientSecretBasic, ClientSecretPost, None]),
+        ..RegistrationPolicyDocument::default()
+    };
+    InitialAccessRow::Stored(Arc::new(InitialAccessToken {
+        id: InitialAccessId::new(0x1234),
+        digest: SecretDigest::from_bytes([9; 32]),
+        label: Some("Partner".to_owned()),
+        created_at: UnixTime::from_seconds(START_SECONDS),
+        expires_at: UnixTime::from_seconds(START_SECONDS + 3600),
+        registrations_max: Some(5),
+        registrations: 1,
+        policy: Arc::new(RegistrationPolicy::parse(&policy).unwrap()),
+    }))
+}
+
+#[test]
+fn client_registered_schema_1() {
+    let registry = ClientRegistry::default();
+    assert!(client_event::replay(&registry, 5, 1, &golden("initial-access-stored-1.bin")).unwrap());
+    let payload = golden("client-registered-1.bin");
+    assert!(client_event::replay(&registry, 4, 1, &payload).unwrap());
+    let client = registry.find("https://app.example/").unwrap();
+    let registration = client.registration.as_ref().unwrap();
+    assert_eq!((registration.token, registration.number), (InitialAccessId::new(0x1234), 2));
+    assert_eq!(registration.used_at(), UnixTime::from_seconds(START_SECONDS + 86_400));
+    assert_eq!(registry.initial_access(registration.token).unwrap().registrations, 2, "it counts on its token");
+    assert_eq!(
+        *registered_client().to_entry().unwrap().payload,
+        *payload,
+        "what is written has changed: that needs a new kind"
+    );
+}
+
+#[test]
+fn initial_access_schema_1() {
+    let shown = json!({
+        "initial_access_token": "0000000000001234", "label": "Partner", "created_at_rfc3339": "2027-01-15T08:00:00Z",
+        "expires_at_rfc3339": "2027-01-15T09:00:00Z", "registrations_max": 5, "registrations": 1,
+        "policy": {
+            "grant_types": ["authorization_code", "refresh_token"], "scope": "read",
+            "token_endpoint_auth_methods": ["client_secret_basic", "client_secret_post", "none"], "audience": [],
+        },
+    });
+    let revoked = InitialAccessRow::Revoked(InitialAccessId::new(0x1234));
+    for (name, row, shown) in [
+        ("initial-access-stored-1.bin", initial_access(), shown),
+        ("initial-access-revoked-1.bin", revoked, json!({ "initial_access_token": "0000000000001234" })),
+    ] {
+        let (payload, today) = (golden(name), row.to_entry().unwrap());
+        assert_eq!(*today.payload, *payload, "{name}: what is written has changed, that needs a new schema");
+        let again = InitialAccessRow::decode(today.kind, 1, &payload).unwrap().unwrap();
+        assert_eq!(*again.to_entry().unwrap().payload, *payload, "{name}");
+        assert_eq!(serde_json::to_value(ClientSummary::of(today.kind, 1, &payload).unwrap()).unwrap(), shown, "{name}");
+        assert!(
+            client_event::check(today.kind, 2, &payload).is_err(),
+            "{name}: a schema that is not known is not skipped"
+        );
+    }
+    let registry = ClientRegistry::default();
+    client_event::replay(&registry, 5, 1, &golden("initial-access-stored-1.bin")).unwrap();
+    client_event::replay(&registry, 6, 1, &golden("initial-access-revoked-1.bin")).unwrap();
+    assert!(registry.initial_access(InitialAccessId::new(0x1234)).is_none());
+}
+
 /// Writes the files. Only ever run to add one: `cargo test --test it -- --ignored golden::write`.
 #[test]
 #[ignore = "writes tests/golden"]
 fn write() {
+    write_new("client-registered-1.bin", &registered_client().to_entry().unwrap().payload);
+    let revoked = InitialAccessRow::Revoked(InitialAccessId::new(0x1234));
+    write_new("initial-access-stored-1.bin", &initial_access().to_entry().unwrap().payload);
+    write_new("initial-access-revoked-1.bin", &revoked.to_entry().unwrap().payload);
     for (name, event, _) in user_events() {
         write_new(name, &event.encode().unwrap().payload);
     }

@@ -28,6 +28,7 @@ mod person;
 mod postgres;
 mod process;
 mod refresh_token;
+mod registration;
 mod rfc6749;
 mod rfc7009;
 mod rfc7662;

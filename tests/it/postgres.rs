@@ -18,6 +18,7 @@ mod people;
 mod proofs;
 mod proxy;
 mod rebuild;
+mod registration;
 mod rights;
 mod scene;
 mod secrets;

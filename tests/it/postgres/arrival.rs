@@ -86,8 +86,10 @@ fn any_name_scope_and_audience_arrives_unharmed() {
         let scope: String = visible.chars().filter(|character| !"\"\\".contains(*character)).collect();
         let audience: String =
             nasty.chars().filter(|character| !character.is_whitespace() && !character.is_control()).collect();
+        // Names are shown to people, and refused where these would not see all of them.
+        let name: String = nasty.chars().filter(|character| !"\u{202e}\u{2028}\u{301}".contains(*character)).collect();
         let document = json!({
-            "client_id": format!("{number}{visible}"), "client_name": nasty, "scope": format!("a {scope}{number} {{}}"),
+            "client_id": format!("{number}{visible}"), "client_name": name.trim(), "scope": format!("a {scope}{number} {{}}"),
             "audience": [audience, format!("{audience},\"{number}\""), "null", "{}"],
         });
         let client = oracle.register(program, &document);
