@@ -38,7 +38,7 @@ pub struct Client {
     /// When it was registered.
     pub created_at: UnixTime,
     /// How it has registered itself; `None` for one that an operator has registered. Dropped before the generation: see
-    /// [`Client::is_held`].
+    /// `Client::is_held`.
     pub registration: Option<Arc<Registration>>,
     /// The generation under which it gets its tokens; a token of an older one is dead.
     pub generation: u64,

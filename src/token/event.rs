@@ -110,7 +110,7 @@ pub struct TermsView<'a> {
     pub scope: &'a str,
     /// See [`ClientTerms::audience`].
     pub audience: Vec<&'a str>,
-    /// See [`GrantTerms::person`].
+    /// See [`GrantTerms::person`](crate::token::grant::GrantTerms::person).
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub person: Option<PersonView<'a>>,
 }
