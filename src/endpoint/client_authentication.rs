@@ -150,7 +150,7 @@ fn has_assertion(form: &Form<'_>) -> bool {
 ///
 /// `invalid_client` (RFC 7521 §4.2.1) for an assertion that is not believed or was used before, and [`Rejection::Shard`].
 pub(super) async fn prove_assertion(request: &LoadedRequest<'_>) -> Result<Option<ClientId>, Rejection> {
-    let Some(form) = Form::parse(request.body).ok().filter(has_assertion) else { return Ok(None) };
+    let Some(form) = Form::parse_with_resources(request.body).ok().filter(has_assertion) else { return Ok(None) };
     let service = request.service;
     let invalid = |error: InvalidAssertion| Rejection::from(invalid_client(error.to_string()));
     if form.find("client_assertion_type") != Some(CLIENT_ASSERTION_TYPE) {
@@ -199,7 +199,7 @@ pub(super) async fn prove_secret(request: &LoadedRequest<'_>) -> Result<bool, Re
 }
 
 fn unproven_secret(request: &LoadedRequest<'_>) -> Option<(Arc<ImportedSecret>, Zeroizing<String>)> {
-    let form = Form::parse(request.body).ok();
+    let form = Form::parse_with_resources(request.body).ok();
     let posted = |name| form.as_ref().and_then(|form| form.find(name));
     let mut buffer = [0; CREDENTIALS_BYTES_MAX];
     let (id, secret) = match request.fields.authorization {

@@ -71,7 +71,7 @@ impl Readers {
         if !request.headers().contains_key(header::ORIGIN) {
             return Self::NotAsked;
         }
-        let form = Form::parse(&request.body).ok();
+        let form = Form::parse_with_resources(&request.body).ok();
         let id = form.as_ref().and_then(|form| claimed_id(&Fields::of(request.headers()), form));
         let clients = request.service.registry.read();
         let client = id.and_then(|id| clients.find(&id));

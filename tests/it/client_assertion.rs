@@ -132,6 +132,31 @@ fn a_client_that_signs_authenticates_wherever_clients_do() {
 }
 
 #[test]
+fn a_client_that_signs_may_name_several_resources() {
+    let server = TestServer::start();
+    let resources = ["https://a.example", "https://b.example"];
+    let grants = json!({
+        "grant_types": ["client_credentials", "authorization_code"], "redirect_uris": ["https://app.example/cb"],
+        "audience": resources,
+    });
+    let app = Signer::register(&server, "app", &grants);
+    let [a, b] = resources.map(|resource| ("resource", resource));
+    let request = [("grant_type", "client_credentials"), a, b];
+    let issued = ask(&server, "/oauth2/token", &app.assertion(&server, "1"), &request);
+    assert_eq!(issued.status, 200, "{issued:?}");
+    let request = [
+        ("response_type", "code"),
+        ("redirect_uri", "https://app.example/cb"),
+        ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+        ("code_challenge_method", "S256"),
+        a,
+        b,
+    ];
+    let pushed = ask(&server, "/oauth2/par", &app.assertion(&server, "2"), &request);
+    assert_eq!(pushed.status, 201, "{pushed:?}");
+}
+
+#[test]
 fn ca_3_a_bad_assertion_is_refused_with_what_is_wrong_with_it() {
     let server = TestServer::start();
     let app = Signer::register(&server, "app", &json!({}));

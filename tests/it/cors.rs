@@ -55,6 +55,19 @@ fn a_page_reads_refusals_too() {
 }
 
 #[test]
+fn a_page_reads_what_its_client_gets_for_several_resources() {
+    let server = TestServer::start();
+    let resources = ["https://a.example", "https://b.example"];
+    let metadata = json!({ "client_id": "app", "audience": resources, "allowed_cors_origins": [ORIGIN] });
+    let app = server.register(&metadata);
+    let [a, b] = resources.map(|resource| ("resource", resource));
+    let form = [("grant_type", "client_credentials"), ("client_id", &app.id), ("client_secret", &app.secret), a, b];
+    let answer = server.ask(&Request::post("/oauth2/token").field("Origin", ORIGIN).form(&form));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(readable_by(&answer, ORIGIN), "{answer:?}");
+}
+
+#[test]
 fn no_other_page_reads_them() {
     let server = TestServer::start();
     let app = register(&server, "app", &[ORIGIN]);

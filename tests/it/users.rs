@@ -334,6 +334,26 @@ impl TestServer {
 }
 
 #[test]
+fn a_secret_that_is_checked_slowly_leaves_the_answers_before_it_alone() {
+    let server = TestServer::start();
+    let resources = ["https://a.example", "https://b.example"];
+    let document = json!({ "client_id": "app", "client_secret_hash": HASHES[0], "audience": resources });
+    assert_eq!(server.ask_socket(&Request::post("/admin/v1/clients").json(&document)).status, 201);
+    let first = Request::post("/oauth2/introspect").basic(&admin()).form(&[("token", "none")]).to_bytes();
+    let [a, b] = resources.map(|resource| ("resource", resource));
+    let form = [("grant_type", "client_credentials"), ("client_id", "app"), ("client_secret", PASSWORD), a, b];
+    let second = Request::post("/oauth2/token").form(&form).to_bytes();
+    let mut connection = server.connect();
+    assert!(connection.send(&[first.clone(), second, first].concat()));
+    let answers: Vec<_> = (0..3).map(|_| connection.answer().expect("an answer")).collect();
+    let [before, issued, after] = &answers[..] else { panic!("{answers:?}") };
+    for other in [before, after] {
+        assert_eq!((other.status, other.json()), (200, json!({ "active": false })));
+    }
+    assert_eq!(issued.status, 200, "{issued:?}");
+}
+
+#[test]
 fn a_client_keeps_the_secret_that_it_had_elsewhere() {
     let server = TestServer::start_durable();
     for (number, hash) in HASHES.iter().enumerate() {
