@@ -4,10 +4,12 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tessera::client::initial_access::{INITIAL_ACCESS_PREFIX, InitialAccessText};
 use tessera::command::registration::run;
 use tessera::config::Config;
 use tessera::config::cli::Command;
 use tessera::config::value::Durability;
+use tessera::oauth::text;
 
 use crate::harness::{START_SECONDS, TestServer, admin};
 use crate::http::{Answer, Credentials, Request};
@@ -159,6 +161,11 @@ fn only_a_good_initial_access_token_counts() {
     let mut tampered = good.clone().into_bytes();
     tampered[20] ^= 1;
     let tampered = String::from_utf8(tampered).unwrap();
+    // Whoever knows the id, which lists and logs show, can write all of a text but the secret.
+    let mut forged = *text::read::<42>(INITIAL_ACCESS_PREFIX, &good).unwrap();
+    forged[41] ^= 1;
+    let forged = text::write(INITIAL_ACCESS_PREFIX, &forged);
+    assert_eq!(InitialAccessText::id_in(&forged), InitialAccessText::id_in(&good));
     let clients = listed(&server).len();
     let missing = "Bearer realm=\"tessera\"";
     let invalid = "Bearer realm=\"tessera\", error=\"invalid_token\"";
@@ -171,6 +178,7 @@ fn only_a_good_initial_access_token_counts() {
         (Some(format!("Bearer {revoked}")), invalid, "revoked"),
         (Some(format!("Bearer {also_revoked}")), invalid, "revoked"),
         (Some(format!("Bearer {tampered}")), invalid, "unknown"),
+        (Some(format!("Bearer {}", *forged)), invalid, "unknown"),
         (Some(format!("Bearer {good} {good}")), invalid, "unknown"),
         (Some(format!("Bearer {}", server.issue(&admin()))), invalid, "unknown"),
         (Some("Bearer ".to_owned()), missing, "Authorization"),
