@@ -80,7 +80,10 @@ mod tests {
         assert_eq!(Kind::of(999), Kind::Numbered(999));
         let error = Kind::number("token").unwrap_err().to_string();
         assert!(
-            error.contains("client_stored, client_deleted, client_imported, client_registered, initial_access_stored"),
+            error.contains(
+                "client_stored, client_deleted, client_imported, client_registered, initial_access_stored, \
+                 initial_access_revoked, token_issued, token_revoked"
+            ),
             "{error}"
         );
     }

@@ -400,7 +400,13 @@ fn dump_prints_the_records_that_are_asked_for() {
     assert_eq!(line, "41 token_revoked schema=2 digest=\"6b86b273ff34fce19d6b804eff5a3f57\" expires_at=9\n");
     let ended = journal(&home, &["dump", "--kind", "token"]);
     assert_eq!((ended.status.code(), &*ended.stdout), (Some(2), ""), "{ended:?}");
-    assert!(ended.stderr.contains("client_stored, client_deleted, client_imported, client_registered"), "{ended:?}");
+    assert!(
+        ended.stderr.contains(
+            "client_stored, client_deleted, client_imported, client_registered, initial_access_stored, \
+             initial_access_revoked, token_issued, token_revoked"
+        ),
+        "{ended:?}"
+    );
 }
 
 #[test]
