@@ -7,7 +7,7 @@
 //! | room | what it has | it may import | never |
 //! |---|---|---|---|
 //! | [`clock`] | the only reader of the machine's clocks | | |
-//! | [`oauth`] | words of the RFCs: scope, audience, grant types, redirect URIs, errors | | |
+//! | [`oauth`] | words of the RFCs: scope, audience, grant types, redirect URIs, errors; how what is handed out is written | | |
 //! | [`telemetry`] | counters, histograms, log lines | | |
 //! | [`config`] | the only reader of flags, environment and file | | |
 //! | [`journal`] | the append-only log, and the only writer of files | `clock` | what a token is |

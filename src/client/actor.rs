@@ -529,7 +529,7 @@ impl ClientActor {
         ClientSecret::random(&*self.random).map_err(|_| ClientError::Busy)
     }
 
-    /// A new secret, unless the client is public, and what it is known by.
+    /// A new secret, if the client is to have one, and what it is known by.
     fn credential_for(&self, metadata: &ClientMetadata) -> Result<(Option<ClientSecret>, Credential), ClientError> {
         if !metadata.has_secret() {
             return Ok((None, Credential::Missing));

@@ -1,7 +1,7 @@
 //! Initial access tokens (RFC 7591 §1.2): what an operator gives to somebody whose clients may register themselves.
 //!
 //! ```text
-//! tsr_ia_  base64url(id, 8 bytes  secret, 34 bytes)  base64url(CRC-32C of all before)
+//! tsr_ia_  base64url(id, 8 bytes  secret, 34 bytes)  checksum
 //! ```
 //!
 //! The text is shown once; what is kept is its digest.
@@ -9,8 +9,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SecureRandom;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -18,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::client::registration_policy::RegistrationPolicy;
 use crate::client::secret::SecretDigest;
 use crate::clock::UnixTime;
+use crate::oauth::text;
 
 /// How every initial access token begins.
 pub const INITIAL_ACCESS_PREFIX: &str = "tsr_ia_";
@@ -77,13 +76,9 @@ impl InitialAccessText {
     ///
     /// [`ring::error::Unspecified`] when the system has no randomness to give.
     pub fn random(random: &dyn SecureRandom) -> Result<Self, ring::error::Unspecified> {
-        let mut body = Zeroizing::new([0_u8; BODY_BYTES]);
+        let mut body = Zeroizing::new([0; BODY_BYTES]);
         random.fill(body.as_mut())?;
-        let mut text = Zeroizing::new(String::with_capacity(INITIAL_ACCESS_PREFIX.len() + BODY_BYTES * 2));
-        text.push_str(INITIAL_ACCESS_PREFIX);
-        URL_SAFE_NO_PAD.encode_string(*body, &mut text);
-        let checksum = checksum(&text);
-        text.push_str(&checksum);
+        let text = text::write(INITIAL_ACCESS_PREFIX, &*body);
         Ok(Self { id: id_of(&body), text })
     }
 
@@ -102,14 +97,7 @@ impl InitialAccessText {
     /// The id in a text that somebody presents, if it is one of an initial access token. Proves nothing.
     #[must_use]
     pub fn id_in(text: &str) -> Option<InitialAccessId> {
-        let (checked, presented) = text.split_at_checked(text.len().checked_sub(CHECKSUM_CHARACTERS)?)?;
-        let mut body = Zeroizing::new([0_u8; BODY_BYTES]);
-        let encoded = checked.strip_prefix(INITIAL_ACCESS_PREFIX)?;
-        if encoded.len() != BODY_BYTES / 3 * 4 || presented != checksum(checked) {
-            return None;
-        }
-        let length = URL_SAFE_NO_PAD.decode_slice(encoded, body.as_mut()).ok()?;
-        (length == BODY_BYTES).then(|| id_of(&body))
+        text::read::<BODY_BYTES>(INITIAL_ACCESS_PREFIX, text).map(|body| id_of(&body))
     }
 }
 
@@ -120,16 +108,9 @@ impl fmt::Debug for InitialAccessText {
 }
 
 const BODY_BYTES: usize = 42;
-const CHECKSUM_CHARACTERS: usize = 6;
 
 fn id_of(body: &[u8; BODY_BYTES]) -> InitialAccessId {
-    let mut id = [0; 8];
-    id.iter_mut().zip(body).for_each(|(to, from)| *to = *from);
-    InitialAccessId(u64::from_le_bytes(id))
-}
-
-fn checksum(text: &str) -> String {
-    URL_SAFE_NO_PAD.encode(crc32c::crc32c(text.as_bytes()).to_le_bytes())
+    InitialAccessId(u64::from_le_bytes(body.first_chunk().copied().unwrap_or_default()))
 }
 
 /// An initial access token as it is kept. Never changed in place: a registration replaces it.

@@ -3,7 +3,6 @@
 use unicode_normalization::is_nfc;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 use unicode_script::{Script, UnicodeScript as _};
-use unicode_security::confusable_detection::skeleton;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
 /// Why a name is refused.
@@ -57,13 +56,6 @@ pub fn check_one_script(name: &str) -> Result<(), DeceptiveName> {
     let others: String = name.chars().filter(|character| character.script() != Script::Latin).collect();
     let AugmentedScriptSet { hanb, jpan, kore, .. } = AugmentedScriptSet::for_str(&others);
     if hanb || jpan || kore { Ok(()) } else { Err(DeceptiveName::MixedScripts) }
-}
-
-/// What two names have in common that people cannot tell apart (UTS #39 §4), whatever the case of their letters.
-#[must_use]
-pub fn likeness(name: &str) -> String {
-    let folded: String = skeleton(&name.to_lowercase()).collect();
-    folded.chars().filter(|character| !character.is_whitespace()).collect()
 }
 
 fn is_visible(character: char) -> bool {
@@ -133,15 +125,5 @@ mod tests {
             assert_eq!(check_visible(name), Ok(()), "{name}");
             assert_eq!(check_one_script(name), Err(DeceptiveName::MixedScripts), "{name}");
         }
-    }
-
-    #[test]
-    fn names_that_look_alike_are_like_each_other() {
-        for (one, other) in
-            [("paypal", "p\u{430}yp\u{430}l"), ("PayPal", "pay pal"), ("Tessera", "tessera"), ("аррӏе", "apple")]
-        {
-            assert_eq!(likeness(one), likeness(other), "{one} {other}");
-        }
-        assert_ne!(likeness("paypal"), likeness("paypol"));
     }
 }

@@ -30,7 +30,7 @@ pub struct RegistrationPolicyDocument {
     /// Empty if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// Both with a secret, and `none`, if absent.
+    /// All, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_methods: Option<Vec<TokenEndpointAuthMethod>>,
     /// Empty if absent.
@@ -104,6 +104,7 @@ impl RegistrationPolicy {
     }
 }
 
+/// All that there are, the usual one first.
 const METHODS_USUAL: [TokenEndpointAuthMethod; 4] = [
     TokenEndpointAuthMethod::ClientSecretBasic,
     TokenEndpointAuthMethod::ClientSecretPost,

@@ -1,18 +1,14 @@
 //! What a client sends that registers itself (RFC 7591 §2 and §3.1).
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::client::metadata::{ClientMetadata, ClientMetadataDocument, InvalidClientMetadata};
 use crate::client::name::check_one_script;
 use crate::client::registration_policy::RegistrationPolicy;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
+use crate::oauth::unique_members::UniqueMembers;
 
 /// The members of [`ClientMetadataDocument`] that a client may say itself. The others are the operator's.
 const OWN_MEMBERS: [&str; 17] = [
@@ -50,7 +46,7 @@ impl RegistrationRequest {
         if !body.trim_ascii_start().starts_with('{') {
             return Err(invalid("the body must be a JSON object"));
         }
-        let Members(mut members) = serde_json::from_str(body).map_err(|error| invalid(error.to_string()))?;
+        let UniqueMembers(mut members) = serde_json::from_str(body).map_err(|error| invalid(error.to_string()))?;
         members.retain(|_, value| !value.is_null());
         if let Some(statement) = members.get("software_statement") {
             return Err(refused_statement(statement));
@@ -125,36 +121,6 @@ fn is_known(member: &str) -> bool {
     let is_of_response =
         matches!(member, "client_id" | "client_secret" | "client_id_issued_at" | "client_secret_expires_at");
     is_of_response || read(Map::from_iter([(member.to_owned(), Value::Null)])).is_ok()
-}
-
-/// The members of an object, none of them twice.
-struct Members(BTreeMap<String, Value>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some((member, value)) = map.next_entry::<String, Value>()? {
-            if members.contains_key(&member) {
-                return Err(A::Error::custom(format_args!("{member}: is there twice")));
-            }
-            members.insert(member, value);
-        }
-        Ok(Members(members))
-    }
 }
 
 #[cfg(test)]

@@ -4,17 +4,16 @@
 //! much. Nothing in the text decides what it is verified with: the algorithm has to be one that the client's registration allows,
 //! and keys that come along, or names of keys elsewhere, are refused.
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::clock::UnixTime;
 use crate::oauth::algorithm::SigningAlgorithm;
+use crate::oauth::unique_members::UniqueMembers;
 use crate::signing::jwk_set::JwkSet;
 use crate::signing::verify::verify;
 
@@ -129,12 +128,14 @@ fn check_header(header: &Members) -> Result<(SigningAlgorithm, Option<String>), 
     }
 }
 
-/// The members of a JSON object, none of them twice.
-struct Members(HashMap<String, Value>);
+/// The members of a header, or of claims.
+struct Members(BTreeMap<String, Value>);
 
 impl Members {
     fn decode(part: &str) -> Option<Self> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+        // Of a value that nests deeper than 128 the parser says that it does.
+        let UniqueMembers(members) = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
+        Some(Self(members))
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -185,32 +186,5 @@ impl Members {
             }
             _ => Ok(expires_at),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = HashMap::new();
-                // Of a value that nests deeper than 128 the parser says that it does.
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a member is there twice"));
-                    }
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
     }
 }

@@ -1,4 +1,4 @@
-//! The words of the RFCs. Pure values: nothing here knows a client, a token or a request.
+//! The words of the RFCs, and how what is handed out is written. Pure values: nothing here knows a client, a token or a request.
 
 pub mod algorithm;
 pub mod application_type;
@@ -14,3 +14,5 @@ pub mod redirect_uri;
 pub mod response_type;
 pub mod scope;
 pub mod subject;
+pub mod text;
+pub mod unique_members;

@@ -12,9 +12,10 @@ use crate::client::registration_policy::RegistrationPolicy;
 use crate::client::secret::SecretDigest;
 use crate::clock::UnixTime;
 use crate::journal::Lsn;
-use crate::journal::snapshot::{Foundation, RecordsSection};
+use crate::journal::snapshot::Foundation;
 use crate::postgres::batch::ClientChange;
 use crate::postgres::error::PostgresError;
+use crate::postgres::records::Records;
 use crate::postgres::session::signed;
 
 /// What one record says.
@@ -139,18 +140,12 @@ pub(super) async fn write_initial_access(
          FROM tessera.initial_access_records WHERE revoked_at IS NULL",
     )
     .fetch(connection);
-    let mut section = RecordsSection::default();
+    let mut records = Records::new(foundation);
     while let Some(row) = rows.try_next().await? {
-        section.push(&encode_initial_access(&token_of(&row)?).map_err(|error| unreadable(&error))?);
-        if section.len_bytes() >= SECTION_BYTES {
-            foundation.section(&std::mem::take(&mut section).content())?;
-        }
+        records.push(&encode_initial_access(&token_of(&row)?).map_err(|error| unreadable(&error))?)?;
     }
-    drop(rows);
-    Ok(foundation.section(&section.content())?)
+    records.finish()
 }
-
-const SECTION_BYTES: usize = 1 << 20;
 
 fn token_of(row: &PgRow) -> Result<InitialAccessToken, PostgresError> {
     let moment = |at: usize| -> Result<UnixTime, PostgresError> {

@@ -8,9 +8,10 @@ use sqlx::{Row as _, Transaction};
 
 use crate::clock::UnixTime;
 use crate::journal::Lsn;
-use crate::journal::snapshot::{Foundation, RecordsSection};
+use crate::journal::snapshot::Foundation;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::postgres::error::PostgresError;
+use crate::postgres::records::Records;
 use crate::postgres::session::signed;
 use crate::signing::event::{KeyEvent, StoredKey};
 
@@ -108,15 +109,13 @@ pub(super) async fn write_keys(
          FROM tessera.key_records WHERE removed_at IS NULL",
     )
     .fetch(connection);
-    // There are never more than a section holds.
-    let mut section = RecordsSection::default();
+    let mut records = Records::new(foundation);
     while let Some(row) = rows.try_next().await? {
         let entry = KeyEvent::Stored(key_of(&row)?).encode().map_err(|error| unreadable(&error))?;
         KeyEvent::decode(entry.kind, entry.schema, &entry.payload).map_err(|error| unreadable(&error))?;
-        section.push(&entry);
+        records.push(&entry)?;
     }
-    drop(rows);
-    Ok(foundation.section(&section.content())?)
+    records.finish()
 }
 
 fn key_of(row: &PgRow) -> Result<StoredKey, PostgresError> {

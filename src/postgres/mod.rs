@@ -32,6 +32,7 @@ mod people;
 mod projector;
 mod proofs;
 mod rebuild;
+mod records;
 mod seed;
 mod session;
 mod write;

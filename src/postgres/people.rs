@@ -10,11 +10,12 @@ use sqlx::{Row as _, Transaction};
 use crate::client::id::ClientId;
 use crate::clock::UnixTime;
 use crate::journal::Lsn;
-use crate::journal::snapshot::{Foundation, RecordsSection};
+use crate::journal::snapshot::Foundation;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::password::hash::PasswordHash;
 use crate::postgres::error::PostgresError;
+use crate::postgres::records::Records;
 use crate::postgres::session::signed;
 use crate::user::User;
 use crate::user::consent::Consent;
@@ -192,7 +193,7 @@ pub(super) async fn write_people(
     connection: &mut PgConnection,
     foundation: &mut Foundation,
 ) -> Result<u64, PostgresError> {
-    let mut sections = Sections { foundation, section: RecordsSection::default() };
+    let mut records = Records::new(foundation);
     let mut users = 0;
     let mut rows = sqlx::query(
         "SELECT subject, username, is_disabled, (extract(epoch FROM created_at) * 1000)::bigint, \
@@ -201,7 +202,7 @@ pub(super) async fn write_people(
     )
     .fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
-        sections.push(&user_of(&row)?, "user_records")?;
+        records.push(&parsed("user_records", user_of(&row)?.encode())?)?;
         users += 1;
     }
     drop(rows);
@@ -210,7 +211,7 @@ pub(super) async fn write_people(
         let table = "subject_generations";
         let subject = parsed(table, Subject::parse(row.try_get(0)?))?;
         let generation = number(table, row.try_get(1)?)?;
-        sections.push(&UserEvent::SubjectRevoked { subject, generation }, table)?;
+        records.push(&parsed(table, UserEvent::SubjectRevoked { subject, generation }.encode())?)?;
     }
     drop(rows);
     let mut rows = sqlx::query(
@@ -220,29 +221,11 @@ pub(super) async fn write_people(
     )
     .fetch(&mut *connection);
     while let Some(row) = rows.try_next().await? {
-        sections.push(&consent_of(&row)?, "consent_records")?;
+        records.push(&parsed("consent_records", consent_of(&row)?.encode())?)?;
     }
     drop(rows);
-    let Sections { foundation, section } = sections;
-    foundation.section(&section.content())?;
+    records.finish()?;
     Ok(users)
-}
-
-struct Sections<'a> {
-    foundation: &'a mut Foundation,
-    section: RecordsSection,
-}
-
-const SECTION_BYTES: usize = 1 << 20;
-
-impl Sections<'_> {
-    fn push(&mut self, event: &UserEvent, table: &'static str) -> Result<(), PostgresError> {
-        self.section.push(&parsed(table, event.encode())?);
-        if self.section.len_bytes() >= SECTION_BYTES {
-            self.foundation.section(&std::mem::take(&mut self.section).content())?;
-        }
-        Ok(())
-    }
 }
 
 fn user_of(row: &PgRow) -> Result<UserEvent, PostgresError> {

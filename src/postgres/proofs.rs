@@ -6,9 +6,10 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{Row as _, Transaction};
 
-use crate::journal::snapshot::{Foundation, RecordsSection};
+use crate::journal::snapshot::Foundation;
 use crate::journal::{Entry, Lsn};
 use crate::postgres::error::PostgresError;
+use crate::postgres::records::Records;
 use crate::postgres::session::signed;
 use crate::token::proof::{KIND_PROOF_USED, ProofDigest, SCHEMA_PROOF_USED, encode_proof_used};
 
@@ -71,23 +72,17 @@ pub(super) async fn write_proofs(
          WHERE expires_at > now()",
     )
     .fetch(connection);
-    let mut section = RecordsSection::default();
+    let mut records = Records::new(foundation);
     while let Some(row) = rows.try_next().await? {
         let digest = <[u8; 16]>::try_from(row.try_get::<Vec<u8>, _>(0)?).map_err(|_| unreadable(&"digest"))?;
         let expires_at = u32::try_from(row.try_get::<i64, _>(1)?).map_err(|error| unreadable(&error))?;
         let digest = ProofDigest::from_bytes(digest);
         let payload = encode_proof_used(digest, expires_at).map_err(|error| unreadable(&error))?;
         let (kind, schema, routing_id) = (KIND_PROOF_USED, SCHEMA_PROOF_USED, digest.routing_id().0);
-        section.push(&Entry { kind, schema, routing_id, payload });
-        if section.len_bytes() >= SECTION_BYTES {
-            foundation.section(&std::mem::take(&mut section).content())?;
-        }
+        records.push(&Entry { kind, schema, routing_id, payload })?;
     }
-    drop(rows);
-    Ok(foundation.section(&section.content())?)
+    records.finish()
 }
-
-const SECTION_BYTES: usize = 1 << 20;
 
 fn unreadable(reason: &dyn ToString) -> PostgresError {
     PostgresError::Row { table: "used_proofs", reason: reason.to_string() }

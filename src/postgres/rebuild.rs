@@ -11,7 +11,7 @@ use crate::client::event::{ClientRow, DynamicRow, RegistrationRow};
 use crate::client::id::ClientId;
 use crate::client::initial_access::InitialAccessId;
 use crate::clock::UnixTime;
-use crate::journal::snapshot::{Foundation, RecordsSection, SectionContent};
+use crate::journal::snapshot::{Foundation, SectionContent};
 use crate::journal::{Disk, Entry, JournalKeys, Lsn};
 use crate::oauth::audience::Audience;
 use crate::oauth::authentication_context::AuthenticationContext;
@@ -22,6 +22,7 @@ use crate::postgres::initial_access::write_initial_access;
 use crate::postgres::keys::write_keys;
 use crate::postgres::people::write_people;
 use crate::postgres::proofs::write_proofs;
+use crate::postgres::records::Records;
 use crate::postgres::session::{connect, read_mark};
 use crate::token::access_token::Partition;
 use crate::token::digest::TokenDigest;
@@ -95,22 +96,17 @@ async fn write_clients(connection: &mut PgConnection, foundation: &mut Foundatio
            (extract(epoch FROM used_at) * 1000)::bigint FROM tessera.client_records",
     )
     .fetch(connection);
-    let (mut section, mut registered) = (RecordsSection::default(), 0);
+    let (mut records, mut registered) = (Records::new(foundation), 0);
     while let Some(row) = rows.try_next().await? {
         let client = client_of(&row)?;
         registered += u64::from(client.registration.is_some());
         let unreadable =
             |error: &dyn ToString| PostgresError::Row { table: "client_records", reason: error.to_string() };
-        section.push(&client.to_entry().map_err(|error| unreadable(&error))?);
-        if section.len_bytes() >= SECTION_BYTES {
-            foundation.section(&std::mem::take(&mut section).content())?;
-        }
+        records.push(&client.to_entry().map_err(|error| unreadable(&error))?)?;
     }
-    foundation.section(&section.content())?;
+    records.finish()?;
     Ok(registered)
 }
-
-const SECTION_BYTES: usize = 1 << 20;
 
 fn client_of(row: &PgRow) -> Result<ClientRow, PostgresError> {
     let unreadable = |reason: &str| PostgresError::Row { table: "client_records", reason: reason.to_owned() };
@@ -176,7 +172,7 @@ async fn write_grants(
          FROM tessera.grants WHERE live_until > now()",
     )
     .fetch(connection);
-    let (mut known, mut section) = (KnownGrants::default(), RecordsSection::default());
+    let (mut known, mut records) = (KnownGrants::default(), Records::new(foundation));
     while let Some(row) = rows.try_next().await? {
         let row = GrantColumns(&row);
         let id = row.required("id", GrantColumns::bytes)?;
@@ -189,16 +185,13 @@ async fn write_grants(
             let id = GrantId::from_bytes(id);
             let payload = encode_grant(id, &grant, None).map_err(|error| GrantColumns::unreadable(&error))?;
             let (kind, routing_id) = (KIND_GRANT_STORED, id.routing_id().0);
-            section.push(&Entry { kind, schema: PERSON_SCHEMA, routing_id, payload });
+            records.push(&Entry { kind, schema: PERSON_SCHEMA, routing_id, payload })?;
             known.people += 1;
-        }
-        if section.len_bytes() >= SECTION_BYTES {
-            foundation.section(&std::mem::take(&mut section).content())?;
         }
         let number = known.by_id.len() as u64;
         known.by_id.insert(id, Known::InForce { number, terms });
     }
-    foundation.section(&section.content())?;
+    records.finish()?;
     Ok(known)
 }
 

@@ -16,9 +16,9 @@ use base64_simd::{Out, URL_SAFE_NO_PAD};
 use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
+use crate::oauth::text::{self, CHECKSUM_CHARACTERS};
 use crate::token::digest::TokenDigest;
 use crate::token::jwt;
-use crate::token::text::{self, CHECKSUM_CHARACTERS};
 
 /// An access token in the clear, opaque or a JWT, on its way to its owner. Never printed, zeroed when dropped.
 pub struct AccessToken {

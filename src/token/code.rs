@@ -13,9 +13,9 @@ use std::fmt;
 use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
+use crate::oauth::text;
 use crate::token::digest::TokenDigest;
 use crate::token::grant_id::GrantId;
-use crate::token::text;
 
 /// A code in the clear, on its way to its client. Never printed, zeroed when dropped.
 pub struct Code {

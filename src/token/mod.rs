@@ -21,7 +21,6 @@ mod slot;
 pub mod state;
 pub mod summary;
 pub mod table;
-mod text;
 pub mod user_code;
 
 /// The atomics of [`slot`]; its loom test puts loom's in their place.

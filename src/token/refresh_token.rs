@@ -17,10 +17,10 @@ use ring::rand::SecureRandom;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::oauth::text;
 use crate::token::access_token::{AccessToken, SECRET_BYTES};
 use crate::token::digest::TokenDigest;
 use crate::token::grant_id::GrantId;
-use crate::token::text;
 
 /// Makes refresh tokens and knows them again.
 #[derive(Clone)]

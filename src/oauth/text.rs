@@ -12,10 +12,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 /// How many characters of a text are its checksum.
-pub(super) const CHECKSUM_CHARACTERS: usize = 6;
+pub const CHECKSUM_CHARACTERS: usize = 6;
 
 /// The text of `body` behind `prefix`.
-pub(super) fn write(prefix: &str, body: &[u8]) -> Zeroizing<String> {
+#[must_use]
+pub fn write(prefix: &str, body: &[u8]) -> Zeroizing<String> {
     let characters = prefix.len() + body.len().div_ceil(3) * 4 + CHECKSUM_CHARACTERS;
     // As long as it will ever be, so that no copy of it stays behind.
     let mut text = Zeroizing::new(String::with_capacity(characters));
@@ -27,7 +28,8 @@ pub(super) fn write(prefix: &str, body: &[u8]) -> Zeroizing<String> {
 }
 
 /// The body of a text that was written with this prefix, and with nothing changed.
-pub(super) fn read<const N: usize>(prefix: &str, text: &str) -> Option<Zeroizing<[u8; N]>> {
+#[must_use]
+pub fn read<const N: usize>(prefix: &str, text: &str) -> Option<Zeroizing<[u8; N]>> {
     let (checked, presented) = text.split_at_checked(text.len().checked_sub(CHECKSUM_CHARACTERS)?)?;
     if presented.as_bytes() != checksum(checked) {
         return None;
@@ -38,7 +40,8 @@ pub(super) fn read<const N: usize>(prefix: &str, text: &str) -> Option<Zeroizing
 }
 
 /// The checksum of all that is before it.
-pub(super) fn checksum(text: &str) -> [u8; CHECKSUM_CHARACTERS] {
+#[must_use]
+pub fn checksum(text: &str) -> [u8; CHECKSUM_CHARACTERS] {
     let mut characters = [0; CHECKSUM_CHARACTERS];
     let encoded = URL_SAFE_NO_PAD.encode_slice(crc32c::crc32c(text.as_bytes()).to_le_bytes(), &mut characters);
     debug_assert_eq!(encoded, Ok(CHECKSUM_CHARACTERS), "4 bytes are 6 characters");
