@@ -11,14 +11,12 @@ use crate::token::table::FoundToken;
 pub(super) fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
     request.fields.expect_content("application/x-www-form-urlencoded")?;
     let form = Form::parse(request.body)?;
+    let tokens = request.service.shards.read();
+    // The token's memory comes near while the caller proves who it is.
+    let lookup = form.require("token").map(|token| tokens.begin(TokenReference::of(token)));
     let clients = request.service.registry.read();
     let caller = authenticate(&clients, &request.fields, Some(&form))?;
-    let reference = TokenReference::of(form.require("token")?);
-    let tokens = request.service.shards.read();
-    let found = match reference {
-        Some(reference) => tokens.find_active(reference, request.now)?,
-        None => None,
-    };
+    let found = tokens.finish(lookup??, request.now)?;
     write_introspection(caller, found, body);
     Ok(())
 }

@@ -13,7 +13,6 @@ pub mod recovery;
 pub mod snapshot;
 
 use std::hash::Hasher as _;
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -33,6 +32,7 @@ use crate::shard::people::PeopleIndex;
 use crate::telemetry::cell::Gauge;
 use crate::telemetry::message::MessageMetrics;
 use crate::token::access_token::{Partition, RoutingId, TokenReference};
+use crate::token::grant::Grant;
 use crate::token::table::{FoundToken, TokenPlace, TokenReader};
 
 /// Finds the shard of a token. Keyed, so that nobody can make tokens that all aim at one actor.
@@ -141,23 +141,24 @@ impl ShardView {
         self.reader.swap((Some(Owned::new(reader)), Tag::None), Ordering::AcqRel);
     }
 
-    fn place<'g>(&self, reference: TokenReference, guard: &'g Guard) -> Result<Option<Placed<'g>>, ShardError> {
+    /// Where a token will be looked up.
+    fn place<'g>(&'g self, reference: TokenReference, guard: &'g Guard) -> Result<Option<Lookup<'g>>, ShardError> {
         if !self.is_available.load(Ordering::Acquire) {
             return Err(ShardError::Unavailable);
         }
         let reader = self.reader(guard)?;
-        Ok(reader.place(reference.digest, guard).map(|place| Placed { reader, place }))
+        Ok(reader.place(reference.digest, guard).map(|place| Lookup { view: self, reader, place }))
     }
 
     /// A token that is active: known, not expired, not durably revoked, its grant in force.
     fn find_active<'g>(
-        &self,
+        &'g self,
         reference: TokenReference,
         now: UnixTime,
         guard: &'g Guard,
     ) -> Result<Option<FoundToken<'g>>, ShardError> {
-        let Some(placed) = self.place(reference, guard)? else { return Ok(None) };
-        Ok(placed.find(guard)?.filter(|token| self.is_active(token, now)))
+        let Some(lookup) = self.place(reference, guard)? else { return Ok(None) };
+        Ok(lookup.find(guard)?.and_then(|found| found.active(now)))
     }
 
     fn is_active(&self, token: &FoundToken<'_>, now: UnixTime) -> bool {
@@ -174,16 +175,32 @@ impl ShardView {
     }
 }
 
-/// Where a token will be looked up.
+/// A look-up that has begun. Its memory comes near while whoever began it does something else.
 #[derive(Clone, Copy)]
-struct Placed<'g> {
+pub struct Lookup<'g> {
+    view: &'g ShardView,
     reader: &'g TokenReader,
     place: TokenPlace<'g>,
 }
 
-impl<'g> Placed<'g> {
-    fn find(&self, guard: &'g Guard) -> Result<Option<FoundToken<'g>>, ShardError> {
-        self.reader.find_at(self.place, guard).map_err(|_| ShardError::Busy)
+impl<'g> Lookup<'g> {
+    fn find(self, guard: &'g Guard) -> Result<Option<Found<'g>>, ShardError> {
+        let token = self.reader.find_at(self.place, guard).map_err(|_| ShardError::Busy)?;
+        Ok(token.map(|token| Found { view: self.view, token }))
+    }
+}
+
+/// A token that is there, active or not.
+#[derive(Clone, Copy)]
+struct Found<'g> {
+    view: &'g ShardView,
+    token: FoundToken<'g>,
+}
+
+impl<'g> Found<'g> {
+    /// The token, if it is active.
+    fn active(self, now: UnixTime) -> Option<FoundToken<'g>> {
+        self.view.is_active(&self.token, now).then_some(self.token)
     }
 }
 
@@ -203,8 +220,32 @@ impl ReadShards<'_> {
         self.shards.shard_of(reference.routing_id)?.view.find_active(reference, now, &self.guard)
     }
 
-    /// Looks up many, in their order, as [`Self::find_active`] does for one; where there is no reference there is no token. The
-    /// processor waits for memory once for a group of them, and not once for each.
+    /// Begins to look up a token: what [`Self::finish`] will read is on its way meanwhile. Where there is no reference there is
+    /// no token.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::Unavailable`] while the shard is being rebuilt.
+    pub fn begin(&self, reference: Option<TokenReference>) -> Result<Option<Lookup<'_>>, ShardError> {
+        let lookup = self.place(reference)?;
+        Ok(lookup.inspect(|lookup| lookup.place.prefetch_slots()))
+    }
+
+    /// The token of a look-up, if it is active now.
+    ///
+    /// # Errors
+    ///
+    /// [`ShardError::Busy`] when the shard's writer is in the way.
+    pub fn finish<'g>(
+        &'g self,
+        lookup: Option<Lookup<'g>>,
+        now: UnixTime,
+    ) -> Result<Option<FoundToken<'g>>, ShardError> {
+        Ok(self.find(lookup)?.and_then(|found| found.active(now)))
+    }
+
+    /// Looks up many, in their order, as [`Self::find_active`] does for one. The processor waits for memory once for a group of
+    /// them, and not once for each.
     pub fn find_all_active(
         &self,
         references: &[Option<TokenReference>],
@@ -213,38 +254,31 @@ impl ReadShards<'_> {
         references.chunks(NEAR_MAX).flat_map(move |near| self.find_near(near, now))
     }
 
-    /// Each round looks at what the one before leads to, and none of its looks depends on another: the processor waits for
-    /// all of a round together.
+    /// Each round has what the next one looks at fetched, and none of its looks depends on another: all of a round are on their way
+    /// together.
     fn find_near(
         &self,
         references: &[Option<TokenReference>],
         now: UnixTime,
     ) -> Near<Result<Option<FoundToken<'_>>, ShardError>> {
-        let placed: Near<_> = references.iter().map(|reference| self.place(reference.as_ref())).collect();
-        let places = || placed.iter().flatten().flatten().map(|(_, placed)| placed.place);
-        black_box(places().fold(0, |seen, place| seen ^ place.touch_table()));
-        // Apart from the looks at them, so that as many of these as can be are under way at once.
-        let slots: Near<_> = places().map(|place| place.near_slots()).collect();
-        black_box(slots.iter().fold(0, |seen, slots| seen ^ slots.touch()));
-        let found: Near<_> = placed.into_iter().map(|placed| self.find_placed(placed?)).collect();
-        let grants = found.iter().flatten().flatten().map(|(_, token)| token.grant);
-        black_box(grants.fold(0, |seen, grant| seen ^ grant.touch()));
-        let active = |(view, token): (&ShardView, FoundToken<'_>)| view.is_active(&token, now);
-        found.into_iter().map(|found| Ok(found?.filter(|found| active(*found)).map(|(_, token)| token))).collect()
+        let placed: Near<_> = references.iter().map(|reference| self.place(*reference)).collect();
+        let places = || placed.iter().flatten().flatten().map(|lookup| lookup.place);
+        places().for_each(|place| place.prefetch_table());
+        places().for_each(|place| place.prefetch_slots());
+        let found: Near<_> = placed.iter().map(|lookup| self.find((*lookup)?)).collect();
+        let grants = || found.iter().flatten().flatten().map(|found| found.token.grant);
+        grants().for_each(Grant::prefetch);
+        grants().for_each(Grant::prefetch_introspection);
+        found.into_iter().map(|found| Ok(found?.and_then(|found| found.active(now)))).collect()
     }
 
-    fn place(&self, reference: Option<&TokenReference>) -> Result<Option<(&ShardView, Placed<'_>)>, ShardError> {
+    fn place(&self, reference: Option<TokenReference>) -> Result<Option<Lookup<'_>>, ShardError> {
         let Some(reference) = reference else { return Ok(None) };
-        let view = &*self.shards.shard_of(reference.routing_id)?.view;
-        Ok(view.place(*reference, &self.guard)?.map(|placed| (view, placed)))
+        self.shards.shard_of(reference.routing_id)?.view.place(reference, &self.guard)
     }
 
-    fn find_placed<'g>(
-        &'g self,
-        placed: Option<(&'g ShardView, Placed<'g>)>,
-    ) -> Result<Option<(&'g ShardView, FoundToken<'g>)>, ShardError> {
-        let Some((view, placed)) = placed else { return Ok(None) };
-        Ok(placed.find(&self.guard)?.map(|token| (view, token)))
+    fn find<'g>(&'g self, lookup: Option<Lookup<'g>>) -> Result<Option<Found<'g>>, ShardError> {
+        lookup.map_or(Ok(None), |lookup| lookup.find(&self.guard))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use prefetch_index::prefetch_index;
 use sdd::{AtomicOwned, Guard, Owned, Tag};
 use serde::Serialize;
 
@@ -136,12 +138,18 @@ impl Grant {
         self.terms.person.as_ref().map_or(0, |person| person.ended())
     }
 
-    /// Looks at what an introspection needs of it, without a use for it: whoever looks next finds it near.
-    #[must_use]
-    pub fn touch(&self) -> u64 {
-        let members = self.introspection.as_bytes();
-        let seen = members.first().into_iter().chain(members.last()).fold(0, |seen, byte| seen ^ byte);
-        self.client_in_force.value() ^ u64::from(seen)
+    /// Has the processor fetch what an introspection reads of it; first of all what leads to the text.
+    pub fn prefetch(&self) {
+        prefetch_index(slice::from_ref(&self.introspection), 0);
+        prefetch_index(slice::from_ref(&self.client_in_force), 0);
+    }
+
+    /// Has the processor fetch the text, once [`Self::prefetch`] is done.
+    pub fn prefetch_introspection(&self) {
+        let text = self.introspection.as_bytes();
+        prefetch_index(text, 0);
+        prefetch_index(text, text.len() / 2);
+        prefetch_index(text, text.len());
     }
 
     /// Its members of an introspection response (RFC 7662 §2.2), as JSON without the braces.

@@ -97,11 +97,6 @@ impl Slot {
         Err(Contended)
     }
 
-    /// Looks at the slot without a use for what it holds: whoever looks next finds it near.
-    pub(super) fn touch(&self) -> u64 {
-        self.control.load(Ordering::Relaxed)
-    }
-
     /// Whether the slot still is as it was read. A reader that has followed the grant id asks once more: the answer yes
     /// means that slot and grant belong together.
     pub(super) fn is_unchanged(&self, version: Version) -> bool {

@@ -12,9 +12,11 @@
 //! fragment, and the peak of a growth is the size of one small table.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use prefetch_index::prefetch_index;
 use sdd::{AtomicShared, Guard, Shared, Tag};
 use smallvec::SmallVec;
 
@@ -64,29 +66,15 @@ pub struct TokenPlace<'g> {
     words: [u64; 2],
 }
 
-/// The slots where a token most likely is.
-#[derive(Clone, Copy)]
-pub struct NearSlots<'g>(&'g [Slot]);
-
-impl<'g> TokenPlace<'g> {
-    /// Looks at what leads to the slots, without a use for it: whoever looks next finds it near.
-    #[must_use]
-    pub fn touch_table(&self) -> usize {
-        self.table.blocks.first().map_or(0, |block| block.as_ptr().addr()) ^ self.table.blocks.len()
+impl TokenPlace<'_> {
+    /// Has the processor fetch what leads to the slots.
+    pub fn prefetch_table(&self) {
+        self.table.prefetch();
     }
 
-    /// The slots where the token should be.
-    #[must_use]
-    pub fn near_slots(&self) -> NearSlots<'g> {
-        NearSlots(self.table.near(self.home))
-    }
-}
-
-impl NearSlots<'_> {
-    /// Looks at them as [`TokenPlace::touch_table`] does.
-    #[must_use]
-    pub fn touch(&self) -> u64 {
-        self.0.iter().fold(0, |seen, slot| seen ^ slot.touch())
+    /// Has the processor fetch the slots where the token should be.
+    pub fn prefetch_slots(&self) {
+        self.table.prefetch_slots(self.home);
     }
 }
 
@@ -418,11 +406,15 @@ impl SmallTable {
         from.iter().chain(others.flat_map(|block| block.iter())).chain(before)
     }
 
+    fn prefetch(&self) {
+        prefetch_index(slice::from_ref(self), 0);
+    }
+
     /// The first slots that a probe looks at, as far as they are in one block.
-    fn near(&self, home: Home) -> &[Slot] {
+    fn prefetch_slots(&self, home: Home) {
         let (block, place) = self.start_of(home);
-        let slots = self.blocks.get(block).and_then(|block| block.get(place..));
-        slots.map_or(&[], |slots| slots.get(..NEAR_SLOTS).unwrap_or(slots))
+        let Some(block) = self.blocks.get(block) else { return };
+        (place..place + NEAR_SLOTS).for_each(|place| prefetch_index(block.as_slice(), place));
     }
 
     /// In which block a probe begins, and where in it.
