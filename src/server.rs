@@ -297,6 +297,8 @@ impl Server {
             defaults: Defaults {
                 access_token_lifetime_seconds: config.tokens.access_token_lifetime_seconds,
                 access_token_signing_alg: SigningAlgorithm::usual_of(&key_algorithms),
+                id_token_signing_alg: SigningAlgorithm::usual_of_id_tokens(&key_algorithms),
+                id_token_lifetime_seconds: config.tokens.id_token_lifetime_seconds,
                 audience: Audience::parse([&*issuer]).unwrap_or_else(|_| Audience::empty()),
             },
             key_algorithms,

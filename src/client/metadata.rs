@@ -69,6 +69,12 @@ pub struct ClientMetadata {
     pub allowed_cors_origins: Vec<Origin>,
     /// What it says about itself, for people.
     pub about: About,
+    /// What its ID tokens are signed with; the server's default if absent.
+    pub id_token_signed_response_alg: Option<SigningAlgorithm>,
+    /// How long ago a person may have logged in at most, in seconds, where a request has no `max_age`.
+    pub default_max_age: Option<u32>,
+    /// Whether its ID tokens must have `auth_time`, which all of them have.
+    pub require_auth_time: bool,
 }
 
 /// The longest `client_name`, in bytes.
@@ -248,6 +254,15 @@ pub struct ClientMetadataDocument {
     /// See [`About::software_version`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software_version: Option<String>,
+    /// See [`ClientMetadata::id_token_signed_response_alg`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token_signed_response_alg: Option<SigningAlgorithm>,
+    /// See [`ClientMetadata::default_max_age`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_max_age: Option<u32>,
+    /// See [`ClientMetadata::require_auth_time`]; false if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_auth_time: Option<bool>,
 }
 
 /// A member of the metadata that is out of bounds, by name.
@@ -319,6 +334,9 @@ impl ClientMetadata {
             allowed_cors_origins: parse_origins(document.allowed_cors_origins.as_deref())
                 .map_err(of("allowed_cors_origins"))?,
             about: About::parse(document)?,
+            id_token_signed_response_alg: document.id_token_signed_response_alg,
+            default_max_age: document.default_max_age,
+            require_auth_time: document.require_auth_time.unwrap_or_default(),
         };
         metadata.check_grants()?;
         if metadata.access_token_signing_alg.is_some() && metadata.access_token_format != AccessTokenFormat::Jwt {
@@ -456,6 +474,9 @@ impl ClientMetadata {
             contacts: Some(self.about.contacts.clone()).filter(|contacts| !contacts.is_empty()),
             software_id: self.about.software_id.clone(),
             software_version: self.about.software_version.clone(),
+            id_token_signed_response_alg: self.id_token_signed_response_alg,
+            default_max_age: self.default_max_age,
+            require_auth_time: shown(self.require_auth_time, false, false),
         }
     }
 

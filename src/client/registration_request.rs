@@ -11,16 +11,19 @@ use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::unique_members::UniqueMembers;
 
 /// The members of [`ClientMetadataDocument`] that a client may say itself. The others are the operator's.
-const OWN_MEMBERS: [&str; 17] = [
+const OWN_MEMBERS: [&str; 20] = [
     "application_type",
     "client_name",
     "client_uri",
     "contacts",
+    "default_max_age",
     "grant_types",
+    "id_token_signed_response_alg",
     "jwks",
     "logo_uri",
     "policy_uri",
     "redirect_uris",
+    "require_auth_time",
     "require_pushed_authorization_requests",
     "response_types",
     "scope",

@@ -106,6 +106,9 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) -> Result
     set("require_pushed_authorization_requests", must_push.map(|must| json!(must)));
     set("nonce_instead_of_pkce", metadata.nonce_instead_of_pkce.map(|stands_in| json!(stands_in)));
     set("skip_consent", metadata.skip_consent.map(|skips| json!(skips)));
+    let id_token_alg = metadata.id_token_signed_response_alg.as_ref();
+    set("id_token_signed_response_alg", id_token_alg.map(|algorithm| json!(algorithm)));
+    set("default_max_age", metadata.default_max_age.map(|seconds| json!(seconds)));
     set("allowed_cors_origins", metadata.allowed_cors_origin.as_ref().map(|origins| json!(origins)));
     Ok(())
 }

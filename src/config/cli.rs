@@ -305,7 +305,7 @@ pub struct CreateClient {
     .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds", "access_token_format",
            "access_token_signing_alg", "grant_type", "redirect_uri", "application_type", "token_endpoint_auth_method", "refresh_token_rotation", "refresh_token_retry_seconds",
            "refresh_token_lifetime_seconds", "refresh_token_idle_seconds", "require_pushed_authorization_requests",
-           "nonce_instead_of_pkce", "skip_consent", "allowed_cors_origin"]))]
+           "nonce_instead_of_pkce", "skip_consent", "allowed_cors_origin", "id_token_signed_response_alg", "default_max_age"]))]
 pub struct UpdateClient {
     /// The client to change.
     #[arg(value_name = "CLIENT_ID")]
@@ -409,6 +409,12 @@ pub struct ClientMetadata {
     /// An origin whose pages may read answers to the client; repeat it for more. Together they replace those before.
     #[arg(long, value_name = "ORIGIN")]
     pub allowed_cors_origin: Option<Vec<String>>,
+    /// What the client's ID tokens are signed with, one of the server's algorithms; RS256 by default.
+    #[arg(long, value_name = "ALG", value_parser = KEY_ALGORITHMS)]
+    pub id_token_signed_response_alg: Option<String>,
+    /// How long ago a person may have logged in at most, in seconds, where a request does not say.
+    #[arg(long, value_name = "SECONDS")]
+    pub default_max_age: Option<u32>,
 }
 
 /// Which tokens a client may introspect.

@@ -383,6 +383,7 @@ mod tests {
             ("shards", "5"),
             ("bootstrap_client", "gateway:s3cret"),
             ("access_token_lifetime_seconds", "60"),
+            ("id_token_lifetime_seconds", "600"),
             ("key_algorithms", "ES256,PS256"),
             ("key_rotation_days", "90"),
             ("key_publish_seconds", "600"),

@@ -138,6 +138,8 @@ pub struct ShardConfig {
 pub struct TokenConfig {
     /// The lifetime of an access token, in seconds: 1 to 31,536,000 (a year), default 3600.
     pub access_token_lifetime_seconds: u32,
+    /// How long an ID token is good, in seconds: 60 to 86,400 (a day), default 3600.
+    pub id_token_lifetime_seconds: u32,
     /// The algorithms that a start makes keys for where there are none.
     pub key_algorithms: KeyAlgorithms,
     /// After how many days a key is replaced: up to 3,650; 0, the default, is never.
@@ -227,6 +229,7 @@ impl Default for TokenConfig {
     fn default() -> Self {
         Self {
             access_token_lifetime_seconds: 3600,
+            id_token_lifetime_seconds: 3600,
             key_algorithms: KeyAlgorithms::default(),
             key_rotation_days: 0,
             key_publish_seconds: 3600,

@@ -397,6 +397,19 @@ pub(super) static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        name: "id_token_lifetime_seconds",
+        flag: "id-token-lifetime-seconds",
+        variable: "TESSERA_ID_TOKEN_LIFETIME_SECONDS",
+        heading: "Clients and tokens",
+        placeholder: "SECONDS",
+        meaning: "How long an ID token is good, in seconds.",
+        kind: Kind::Whole(60..=86_400, |config, number| {
+            put(&mut config.tokens.id_token_lifetime_seconds, Some(number))
+        }),
+        show: |config| config.tokens.id_token_lifetime_seconds.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
         name: "key_algorithms",
         flag: "key-algorithms",
         variable: "TESSERA_KEY_ALGORITHMS",

@@ -225,21 +225,28 @@ fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Reje
 fn read_metadata(request: &Arrived<'_>, document: &ClientMetadataDocument) -> Result<ClientMetadata, Rejection> {
     let metadata = ClientMetadata::parse_new(document)?;
     check_fetch(&metadata)?;
+    check_algorithms(request, &metadata)?;
+    Ok(metadata)
+}
+
+/// Whether there is a key for what the tokens of a client are signed with, or one is made.
+pub(super) fn check_algorithms(request: &Arrived<'_>, metadata: &ClientMetadata) -> Result<(), InvalidClientMetadata> {
     let Service { defaults, key_algorithms, keys, .. } = request.service;
-    let algorithm = metadata.access_token_signing_alg.unwrap_or(defaults.access_token_signing_alg);
     let mut known: Vec<_> = keys.keys().all(request.now).map(|(key, _)| key.algorithm()).collect();
     known.extend(key_algorithms);
-    if metadata.access_token_format == AccessTokenFormat::Opaque || known.contains(&algorithm) {
-        return Ok(metadata);
-    }
     known.sort_unstable();
     known.dedup();
-    let member = "access_token_signing_alg";
+    let access = metadata.access_token_signing_alg.unwrap_or(defaults.access_token_signing_alg);
+    let access = (metadata.access_token_format == AccessTokenFormat::Jwt).then_some(access);
+    let wanted =
+        [("access_token_signing_alg", access), ("id_token_signed_response_alg", metadata.id_token_signed_response_alg)];
+    let mut wanted = wanted.into_iter().filter_map(|(member, wanted)| Some((member, wanted?)));
+    let Some((member, _)) = wanted.find(|(_, wanted)| !known.contains(wanted)) else { return Ok(()) };
     let reason = match &*known {
         [] => "this server has no keys that sign: its setting key_algorithms names none".to_owned(),
         known => format!("must be one of {}", known.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")),
     };
-    Err(InvalidClientMetadata { member, reason }.into())
+    Err(InvalidClientMetadata { member, reason })
 }
 
 /// Whether what a client's metadata has the server fetch may be fetched.

@@ -1,6 +1,6 @@
 //! Which web pages may read an answer (the CORS protocol of the Fetch standard).
 //!
-//! A page may read what the token and revocation endpoints answer to a client that has the page's origin among its
+//! A page may read what the token, revocation and userinfo endpoints answer to a client that has the page's origin among its
 //! `allowed_cors_origins`. Origins are compared byte by byte, and no cookie counts here, so no answer allows credentials. The
 //! question that a browser asks before names no client: any origin is let through by it, and learns nothing by that.
 
@@ -29,12 +29,17 @@ pub(super) fn is_preflight(head: &RequestHead) -> bool {
 
 /// The answer to a browser that asks whether a page may post to an endpoint of clients.
 pub(super) fn allow_post(head: &RequestHead) -> HttpResponse {
+    allow(head, "POST")
+}
+
+/// The answer to a browser that asks whether a page may use these methods at an endpoint of clients.
+pub(super) fn allow(head: &RequestHead, methods: &'static str) -> HttpResponse {
     let mut response = HttpResponse::NoContent();
     response.insert_header((header::VARY, VARY_BY_ORIGIN));
     if let Some(origin) = origin_of(head) {
         response
             .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin))
-            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "POST"))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods))
             .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type"))
             .insert_header((header::ACCESS_CONTROL_MAX_AGE, MAX_AGE_SECONDS));
     }
@@ -73,13 +78,29 @@ impl Readers {
         }
         let form = Form::parse_with_resources(&request.body).ok();
         let id = form.as_ref().and_then(|form| claimed_id(&Fields::of(request.headers()), form));
+        id.map_or(Self::Nobody, |id| Self::of_client(request, &id))
+    }
+
+    /// Of a request that is that client's.
+    pub(super) fn of_client(request: &Arrived<'_>, client_id: &str) -> Self {
+        if !request.headers().contains_key(header::ORIGIN) {
+            return Self::NotAsked;
+        }
         let clients = request.service.registry.read();
-        let client = id.and_then(|id| clients.find(&id));
+        let client = clients.find(client_id);
         let origin = origin_of(request.head);
         match origin.zip(client).filter(|(origin, client)| has_origin(&client.metadata, origin)) {
             Some((origin, _)) => Self::Page(origin),
             None => Self::Nobody,
         }
+    }
+
+    /// Whatever page it is, for an answer that says nothing of anybody.
+    pub(super) fn any_page(request: &Arrived<'_>) -> Self {
+        if !request.headers().contains_key(header::ORIGIN) {
+            return Self::NotAsked;
+        }
+        origin_of(request.head).map_or(Self::Nobody, Self::Page)
     }
 
     /// Writes it into the answer.

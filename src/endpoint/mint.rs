@@ -1,4 +1,8 @@
-//! Access tokens as their client wants them: random characters, or JWTs (RFC 9068).
+//! Access tokens as their client wants them, random characters or JWTs (RFC 9068), and ID tokens.
+
+use ring::error::Unspecified;
+use serde_json::Map;
+use zeroize::Zeroizing;
 
 use crate::client::Client;
 use crate::client::metadata::AccessTokenFormat;
@@ -6,10 +10,14 @@ use crate::clock::UnixTime;
 use crate::endpoint::reject::Rejection;
 use crate::endpoint::service::Service;
 use crate::grant::access_lifetime_seconds;
+use crate::oauth::algorithm::SigningAlgorithm;
+use crate::oauth::scope::OPENID_SCOPE;
+use crate::shard::people::{GrantedToken, Identity};
 use crate::signing::actor::{CoverTokens, KeyError, ask};
-use crate::signing::registry::KeySet;
+use crate::signing::registry::{KeySet, SigningKey};
 use crate::token::access_token::{AccessToken, RoutingId};
 use crate::token::grant::GrantTerms;
+use crate::token::id_token::IdTokenClaims;
 use crate::token::jwt::Claims;
 
 /// What makes the access tokens of one client, as of one moment.
@@ -55,10 +63,65 @@ impl Mint<'_> {
         let issued_at = self.now.as_seconds_u32();
         let expires_at = issued_at.saturating_add(self.lifetime_seconds());
         let claims = Claims { issuer: &self.service.issuer, terms, issued_at, expires_at };
+        let algorithm = self.client.metadata.access_token_signing_alg;
+        let algorithm = algorithm.unwrap_or(self.service.defaults.access_token_signing_alg);
+        let sign = |key: &SigningKey| AccessToken::signed(&claims, routing_id, key, &*self.service.random);
+        self.sign(algorithm, expires_at, sign).await
+    }
+
+    /// Lets the key of the client's ID tokens sign one of now, where the client may get one: whoever exchanges something for tokens
+    /// gets all of them, or still has it.
+    pub(super) async fn prepare_id_token(&self) -> Result<(), Rejection> {
+        if !self.client.metadata.scope.contains(OPENID_SCOPE) {
+            return Ok(());
+        }
+        let (_, expires_at) = self.id_token_times();
+        self.sign(self.id_token_signing_alg(), expires_at, |_| Ok(())).await
+    }
+
+    /// The ID token that comes with an access token, if one does.
+    pub(super) async fn id_token(
+        &self,
+        granted: &GrantedToken,
+        access_token: &AccessToken,
+    ) -> Result<Option<Zeroizing<String>>, Rejection> {
+        let Some(Identity { person, nonce }) = &granted.identity else { return Ok(None) };
+        let (issued_at, expires_at) = self.id_token_times();
+        let claims = IdTokenClaims {
+            issuer: &self.service.issuer,
+            client_id: &self.client.id,
+            person,
+            nonce: nonce.as_deref(),
+            access_token,
+            issued_at,
+            expires_at,
+            more: &Map::new(),
+        };
+        let sign = |key: &SigningKey| claims.sign(key, &*self.service.random);
+        self.sign(self.id_token_signing_alg(), expires_at, sign).await.map(Some)
+    }
+
+    fn id_token_times(&self) -> (u32, u32) {
+        let issued_at = self.now.as_seconds_u32();
+        (issued_at, issued_at.saturating_add(self.service.defaults.id_token_lifetime_seconds))
+    }
+
+    fn id_token_signing_alg(&self) -> SigningAlgorithm {
+        let algorithm = self.client.metadata.id_token_signed_response_alg;
+        algorithm.unwrap_or(self.service.defaults.id_token_signing_alg)
+    }
+
+    /// What the key of now signs, and what is good until then. That the key is published as long is durable before.
+    async fn sign<T>(
+        &self,
+        algorithm: SigningAlgorithm,
+        expires_at: u32,
+        sign: impl Fn(&SigningKey) -> Result<T, Unspecified>,
+    ) -> Result<T, Rejection> {
         for _ in 0..ATTEMPTS_MAX {
             // The keys are let go of before anything is waited for.
-            let kid = match self.sign(&self.service.keys.keys(), &claims, routing_id)? {
-                Signed::Token(token) => return Ok(token),
+            let kid = match self.try_sign(&self.service.keys.keys(), algorithm, expires_at, &sign)? {
+                Signed::Done(signed) => return Ok(signed),
                 Signed::NotCovered { kid } => kid,
             };
             match ask(&self.service.key_actor, CoverTokens { kid, expires_at }).await {
@@ -70,20 +133,23 @@ impl Mint<'_> {
         Err(KeyError::Busy.into())
     }
 
-    fn sign(&self, keys: &KeySet, claims: &Claims<'_>, routing_id: Option<RoutingId>) -> Result<Signed, Rejection> {
-        let algorithm = self.client.metadata.access_token_signing_alg;
-        let algorithm = algorithm.unwrap_or(self.service.defaults.access_token_signing_alg);
+    fn try_sign<T>(
+        &self,
+        keys: &KeySet,
+        algorithm: SigningAlgorithm,
+        expires_at: u32,
+        sign: impl Fn(&SigningKey) -> Result<T, Unspecified>,
+    ) -> Result<Signed<T>, Rejection> {
         let key = keys.signing(algorithm, self.now).ok_or(Rejection::NoSigningKey(algorithm))?;
-        if key.tokens_until() < claims.expires_at {
+        if key.tokens_until() < expires_at {
             return Ok(Signed::NotCovered { kid: key.kid.clone() });
         }
-        let token = AccessToken::signed(claims, routing_id, key, &*self.service.random);
-        token.map(Signed::Token).map_err(|_| Rejection::NoRandomness)
+        sign(key).map(Signed::Done).map_err(|_| Rejection::NoRandomness)
     }
 }
 
-enum Signed {
-    Token(AccessToken),
+enum Signed<T> {
+    Done(T),
     /// The key may not sign what lives so long yet.
     NotCovered {
         kid: String,

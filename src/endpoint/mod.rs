@@ -11,6 +11,7 @@
 //!                                       └──▶ actix-web's router ─▶ admin, health, metadata, metrics, snapshot
 //! ```
 
+mod access;
 mod account;
 mod admin;
 mod admin_grants;
@@ -59,6 +60,7 @@ mod snapshot;
 mod stream;
 mod token;
 mod turns;
+mod userinfo;
 mod visit;
 
 use actix_web::guard;
@@ -95,6 +97,7 @@ fn configure(surface: Surface, app: &mut ServiceConfig) {
             .service(for_everybody(metadata::PATH_WITH_ISSUER, web::get().to(metadata::metadata)))
             .service(for_everybody(jwks::PATH, web::get().to(jwks::jwks)))
             .service(authorization_endpoint())
+            .service(userinfo_endpoint())
             .service(only_post("/oauth2/consent", web::post().to(consent::consent)))
             .service(only_post(register::PATH, web::post().to(register::register)))
             .service(only_post("/oauth2/par", web::post().to(par::push)))
@@ -132,6 +135,15 @@ fn authorization_endpoint() -> actix_web::Resource {
     web::resource(authorize::PATH)
         .route(web::get().to(authorize::authorize))
         .route(web::post().to(authorize::authorize))
+        .default_service(web::to(post_or_get_allowed))
+}
+
+fn userinfo_endpoint() -> actix_web::Resource {
+    let preflight = web::route().guard(guard::fn_guard(|context| cors::is_preflight(context.head())));
+    web::resource(userinfo::PATH)
+        .route(web::get().to(userinfo::userinfo))
+        .route(web::post().to(userinfo::userinfo))
+        .route(preflight.to(userinfo::preflight))
         .default_service(web::to(post_or_get_allowed))
 }
 

@@ -11,7 +11,7 @@ use crate::client::actor::{RegisterClient, ask};
 use crate::client::initial_access::{InitialAccessId, InitialAccessRefused, InitialAccessText, InitialAccessToken};
 use crate::client::registration_request::RegistrationRequest;
 use crate::client::secret::SecretDigest;
-use crate::endpoint::admin::{bearer_token, describe_registered};
+use crate::endpoint::admin::{bearer_token, check_algorithms, describe_registered};
 use crate::endpoint::client_address::client_address;
 use crate::endpoint::guesses::{Guess, Guesses, TooManyGuesses};
 use crate::endpoint::reject::{PRAGMA, Rejection, json_response};
@@ -87,6 +87,7 @@ async fn registered(
     let not_text = |_| OAuthError::new(OAuthErrorCode::InvalidClientMetadata, "the body must be UTF-8");
     let body = std::str::from_utf8(&request.body).map_err(not_text)?;
     let metadata = RegistrationRequest::parse(body)?.admit(&token.policy)?;
+    check_algorithms(request, &metadata)?;
     let asked = RegisterClient { initial_access: token.id, metadata, clients_max };
     let (client, secret) = ask(&request.service.clients, asked).await?;
     tracing::info!(client_id = client.id.as_str(), initial_access_token = %token.id, "a client has registered itself");

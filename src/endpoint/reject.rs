@@ -25,6 +25,8 @@ pub(super) enum Rejection {
     OAuth(OAuthError),
     /// The bearer token does not allow this (RFC 6750 §3.1).
     Bearer(OAuthError),
+    /// The access token lacks this scope (RFC 6750 §3.1).
+    LacksScope(&'static str),
     /// No bearer token was sent (RFC 6750 §3: the challenge then names no error).
     BearerMissing,
     Shard(ShardError),
@@ -101,6 +103,10 @@ impl Rejection {
         match self {
             Self::OAuth(error) | Self::Bearer(error) => {
                 (status_of(error.code), error.code.as_str(), error.description.to_string())
+            }
+            Self::LacksScope(scope) => {
+                let code = OAuthErrorCode::InsufficientScope;
+                (status_of(code), code.as_str(), format!("the access token lacks the scope {scope}"))
             }
             Self::BearerMissing => {
                 (StatusCode::UNAUTHORIZED, "invalid_token", "this needs an Authorization: Bearer header".to_owned())
@@ -201,6 +207,13 @@ impl Rejection {
             Self::Bearer(OAuthError { code: OAuthErrorCode::InsufficientScope, .. }) => Some(HeaderValue::from_static(
                 "Bearer realm=\"tessera\", error=\"insufficient_scope\", scope=\"tessera.admin\"",
             )),
+            Self::LacksScope(scope) => {
+                let challenge = format!("Bearer realm=\"tessera\", error=\"insufficient_scope\", scope=\"{scope}\"");
+                HeaderValue::from_str(&challenge).ok()
+            }
+            Self::Bearer(OAuthError { code: OAuthErrorCode::InvalidRequest, .. }) => {
+                Some(HeaderValue::from_static("Bearer realm=\"tessera\", error=\"invalid_request\""))
+            }
             Self::Bearer(_) | Self::Client(ClientError::InitialAccess(_)) => {
                 Some(HeaderValue::from_static("Bearer realm=\"tessera\", error=\"invalid_token\""))
             }

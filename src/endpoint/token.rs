@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::client::Client;
 use crate::clock::UnixTime;
@@ -16,12 +17,13 @@ use crate::grant::{self, client_credentials, invalid_grant, resource};
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CodeVerifier;
-use crate::oauth::scope::Scope;
+use crate::oauth::scope::{OPENID_SCOPE, Scope};
 use crate::shard::ShardError;
 use crate::shard::message::IssueToken;
 use crate::shard::people::{GrantedToken, MintedAccess, MintedRefresh, Proof, RedeemCode, RefreshGrant, Refreshed};
 use crate::token::access_token::AccessToken;
 use crate::token::code::{CodeKind, CodeReference};
+use crate::token::grant::GrantTerms;
 use crate::token::refresh_token::{PresentedRefreshToken, RefreshToken};
 
 pub(super) async fn answer(request: &LoadedRequest<'_>, body: &mut Vec<u8>) -> Result<(), Rejection> {
@@ -54,12 +56,13 @@ struct Asked<'a, 'f> {
 struct Tokens<'a> {
     access: AccessToken,
     refresh: Option<RefreshText<'a>>,
+    id_token: Option<Zeroizing<String>>,
     granted: GrantedToken,
 }
 
 impl Tokens<'_> {
     fn write(&self, now: UnixTime, body: &mut Vec<u8>) {
-        let Self { access, refresh, granted } = self;
+        let Self { access, refresh, id_token, granted } = self;
         let response = TokenResponse {
             access_token: access.reveal(),
             token_type: "Bearer",
@@ -67,6 +70,7 @@ impl Tokens<'_> {
             expires_in: granted.expires_at.saturating_sub(now.as_seconds_u32()),
             refresh_token: refresh.as_ref().map(RefreshText::reveal),
             scope: granted.scope.as_str(),
+            id_token: id_token.as_ref().map(|text| text.as_str()),
         };
         // Text and numbers can always be written, and a vector takes all.
         serde_json::to_writer(body, &response).unwrap_or_default();
@@ -102,8 +106,9 @@ impl<'a> Asked<'a, '_> {
         };
         self.service.shards.issue(issued).await?;
         let (issued_at, expires_at) = (granted.issued_at, granted.expires_at);
-        let granted = GrantedToken { issued_at, expires_at, scope: granted.terms.client.scope.clone() };
-        Ok(Tokens { access, refresh: None, granted })
+        let scope = granted.terms.client.scope.clone();
+        let granted = GrantedToken { issued_at, expires_at, scope, identity: None };
+        Ok(Tokens { access, refresh: None, id_token: None, granted })
     }
 
     /// RFC 6749 §4.1.3, RFC 7636 §4.5.
@@ -146,13 +151,19 @@ impl<'a> Asked<'a, '_> {
             now: self.now,
         };
         let (mint, routing_id) = (self.mint(), Some(code.grant_id.routing_id()));
+        if let Err(rejection) = mint.prepare_id_token().await
+            && tells_identity(&shards.describe_code(request.clone()).await?)
+        {
+            return Err(rejection);
+        }
         // What states its terms has to know them first; whether the code is good is asked once more with it.
         let access = match mint.signs() {
             true => mint.token(&shards.describe_code(request.clone()).await?, routing_id).await?,
             false => mint.opaque(routing_id)?,
         };
         let granted = shards.redeem(RedeemCode { access: Some(self.minted(&access)), ..request }).await?;
-        Ok(Tokens { access, refresh: refresh.map(RefreshText::New), granted })
+        let id_token = mint.id_token(&granted, &access).await?;
+        Ok(Tokens { access, refresh: refresh.map(RefreshText::New), id_token, granted })
     }
 
     /// RFC 6749 §6. Where refresh tokens rotate, all that is answered follows from the one that was presented: a client that
@@ -178,9 +189,15 @@ impl<'a> Asked<'a, '_> {
             idle_seconds: metadata.refresh_token_idle_seconds,
             now: self.now,
         };
+        if let Err(rejection) = self.mint().prepare_id_token().await
+            && tells_identity(&self.service.shards.describe_refresh(request.clone()).await?)
+        {
+            return Err(rejection);
+        }
         let (access, granted) = self.refreshed(&presented, request).await?;
+        let id_token = self.mint().id_token(&granted, &access).await?;
         let refresh = Some(successor.map_or(RefreshText::Presented(text), RefreshText::New));
-        Ok(Tokens { access, refresh, granted })
+        Ok(Tokens { access, refresh, id_token, granted })
     }
 
     /// The access token that a refresh gives. Where refresh tokens rotate it follows from the one that was presented; but one that
@@ -220,6 +237,11 @@ impl<'a> Asked<'a, '_> {
     }
 }
 
+/// Whether an ID token comes with an access token of these terms.
+fn tells_identity(terms: &GrantTerms) -> bool {
+    terms.client.scope.contains(OPENID_SCOPE)
+}
+
 /// RFC 6749 §5.1. The scope is always named: it may be another than the one that was asked for.
 #[derive(Serialize)]
 struct TokenResponse<'a> {
@@ -230,4 +252,7 @@ struct TokenResponse<'a> {
     refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
+    /// `OpenID` Connect Core §3.1.3.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
 }

@@ -68,6 +68,8 @@ mod tests {
         Defaults {
             access_token_lifetime_seconds: 60,
             access_token_signing_alg: SigningAlgorithm::EdDsa,
+            id_token_signing_alg: SigningAlgorithm::Rs256,
+            id_token_lifetime_seconds: 3600,
             audience: Audience::parse(["https://as.example"]).unwrap(),
         }
     }

@@ -9,6 +9,7 @@ pub mod authorization_code;
 pub mod client_assertion;
 pub mod client_credentials;
 pub mod device_code;
+pub mod id_token_hint;
 pub mod interaction;
 pub mod refresh_token;
 pub mod resource;
@@ -41,6 +42,10 @@ pub struct Defaults {
     pub access_token_lifetime_seconds: u32,
     /// What an access token is signed with that is a JWT.
     pub access_token_signing_alg: SigningAlgorithm,
+    /// What an ID token is signed with: RS256 (`OpenID` Connect Registration §2), where there are such keys.
+    pub id_token_signing_alg: SigningAlgorithm,
+    /// How long an ID token is good, in seconds, at least 1.
+    pub id_token_lifetime_seconds: u32,
     /// Whom it is for that is a JWT: this server (RFC 9068 §3).
     pub audience: Audience,
 }

@@ -47,6 +47,12 @@ impl SigningAlgorithm {
         if known.contains(&usual) { usual } else { known.first().copied().unwrap_or(usual) }
     }
 
+    /// What ID tokens are signed with where nobody says otherwise: RS256 (`OpenID` Connect Registration §2), or else as access tokens.
+    #[must_use]
+    pub fn usual_of_id_tokens(known: &[Self]) -> Self {
+        if known.contains(&Self::Rs256) { Self::Rs256 } else { Self::usual_of(known) }
+    }
+
     /// The algorithm with this registered name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -68,6 +74,9 @@ mod tests {
         use SigningAlgorithm::{EdDsa, Es256, Rs256};
         for (known, usual) in [(&[][..], EdDsa), (&[Rs256, EdDsa], EdDsa), (&[Rs256, Es256], Rs256)] {
             assert_eq!(SigningAlgorithm::usual_of(known), usual);
+        }
+        for (known, usual) in [(&[][..], EdDsa), (&[Es256, Rs256, EdDsa], Rs256), (&[Es256], Es256)] {
+            assert_eq!(SigningAlgorithm::usual_of_id_tokens(known), usual);
         }
         for name in ["", "none", "eddsa", "HS256", "RS512"] {
             assert_eq!(SigningAlgorithm::parse(name), None, "{name}");

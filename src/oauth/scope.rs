@@ -15,6 +15,9 @@ pub struct Scope {
     text: Arc<str>,
 }
 
+/// The scope token that makes a request one of `OpenID` Connect (Core §3.1.2.1).
+pub const OPENID_SCOPE: &str = "openid";
+
 /// The longest scope that is read, in bytes.
 pub const SCOPE_BYTES_MAX: usize = 4096;
 

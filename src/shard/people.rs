@@ -23,7 +23,7 @@ use crate::journal::{self, Entry, Pressure};
 use crate::oauth::audience::Audience;
 use crate::oauth::authentication_context::AuthenticationContext;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
-use crate::oauth::scope::Scope;
+use crate::oauth::scope::{OPENID_SCOPE, Scope};
 use crate::oauth::subject::Subject;
 use crate::shard::actor::Shard;
 use crate::shard::message::ShardMessage;
@@ -180,6 +180,25 @@ pub struct GrantedToken {
     pub expires_at: u32,
     /// What it allows.
     pub scope: Scope,
+    /// Of whom an ID token speaks that comes with it; `None` where none does.
+    pub identity: Option<Identity>,
+}
+
+/// What an ID token says of a person's grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who granted it, and how they had proved who they are.
+    pub person: Arc<PersonTerms>,
+    /// `nonce` of the authorization request, where a code of it is redeemed (`OpenID` Connect Core §12.2).
+    pub nonce: Option<Box<str>>,
+}
+
+impl Identity {
+    /// That of a grant, where `scope` asks for it.
+    fn of(terms: &GrantTerms, scope: &Scope, nonce: Option<Box<str>>) -> Option<Self> {
+        let person = terms.person.as_ref().filter(|_| scope.contains(OPENID_SCOPE))?;
+        Some(Self { person: Arc::clone(person), nonce })
+    }
 }
 
 /// An authorization code that a worker has minted.
@@ -633,19 +652,21 @@ impl Shard {
             {
                 let (redirect_uri, code_challenge) = (redirect_uri.as_deref(), code_challenge.as_ref());
                 let proof = CodeProof { client_id: &request.client_id, redirect_uri, code_challenge };
-                authorization_code::check(code, &proof, request.now).map(|()| code.terms.clone())
+                let checked = authorization_code::check(code, &proof, request.now);
+                checked.map(|()| (code.terms.clone(), code.nonce.clone()))
             }
             (Proof::Device, Some(Pending::Device(device))) if device.digest == digest => {
                 let is_own = device.terms.client.id == request.client_id;
                 let has_waited = !is_own || state.note_poll(id, request.now);
                 // Looked up again, for the poll has changed the state.
                 let Some(Pending::Device(device)) = state.pending(id) else { return self.redeem_again(state, request) };
-                device_code::check(device, &request.client_id, has_waited, request.now).map(|()| device.terms.clone())
+                let checked = device_code::check(device, &request.client_id, has_waited, request.now);
+                checked.map(|()| (device.terms.clone(), None))
             }
             _ => return self.redeem_again(state, request),
         };
-        let terms = match checked {
-            Ok(terms) => terms,
+        let (terms, nonce) = match checked {
+            Ok(checked) => checked,
             Err(error) => return Decided::answered(Err(error.into())),
         };
         let audience = match resource::narrowed(request.resources.as_ref(), &terms.client.audience) {
@@ -672,7 +693,7 @@ impl Shard {
         if let Some(person) = &grant.terms.person {
             self.indexed().index.subjects.add(&person.subject, id);
         }
-        store_grant(state, id, grant, &access, partition).map(Exchanged::Done)
+        store_grant(state, id, grant, &access, nonce, partition).map(Exchanged::Done)
     }
 
     /// A code that is not there: unknown, expired, or redeemed before. In the last case somebody else may have it too, so what
@@ -720,7 +741,7 @@ impl Shard {
                     let Some(access) = access else { return Decided::described(grant.terms.narrowed(scope, audience)) };
                     let access = issued(access, scope, audience, request.now.as_seconds_u32());
                     let grant = refreshed(grant, refreshing, request, &access);
-                    store_grant(state, id, grant, &access, partition).map(Refreshed::Granted).map(Exchanged::Done)
+                    store_grant(state, id, grant, &access, None, partition).map(Refreshed::Granted).map(Exchanged::Done)
                 }
                 Err(error) => Decided::answered(Err(error.into())),
             },
@@ -791,12 +812,14 @@ fn store_grant(
     id: GrantId,
     grant: PersonGrant,
     access: &AccessIssued,
+    nonce: Option<Box<str>>,
     partition: Partition,
 ) -> Decided<GrantedToken> {
     let Ok(payload) = encode_grant(id, &grant, Some(access)) else { return Decided::busy() };
     let scope = access.scope.as_ref().unwrap_or(&grant.terms.client.scope).clone();
+    let identity = Identity::of(&grant.terms, &scope, nonce);
     state.store_grant(id, grant, Some(access), partition);
-    let token = GrantedToken { issued_at: access.issued_at, expires_at: access.expires_at, scope };
+    let token = GrantedToken { issued_at: access.issued_at, expires_at: access.expires_at, scope, identity };
     Decided::changed(entry(KIND_GRANT_STORED, id, payload), token)
 }
 
@@ -806,7 +829,9 @@ fn answered_before(state: &ShardState, access: &MintedAccess, now: UnixTime) -> 
     state.find(access.digest).filter(lives).map_or(
         Refreshed::Outlived,
         |KnownToken { issued_at, expires_at, terms, .. }| {
-            Refreshed::Granted(GrantedToken { issued_at, expires_at, scope: terms.client.scope.clone() })
+            let scope = terms.client.scope.clone();
+            let identity = Identity::of(terms, &scope, None);
+            Refreshed::Granted(GrantedToken { issued_at, expires_at, scope, identity })
         },
     )
 }

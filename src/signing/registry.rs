@@ -41,6 +41,8 @@ pub struct SigningKey {
     pub key: PrivateKey,
     /// The header of access tokens (RFC 9068 §2.1).
     pub access_token_header: JwsHeader,
+    /// The header of ID tokens (`OpenID` Connect Core §2).
+    pub id_token_header: JwsHeader,
     tokens_until: AtomicU32,
 }
 
@@ -143,6 +145,7 @@ impl SigningKey {
             signs_from: stored.signs_from,
             created_at: stored.created_at,
             access_token_header: JwsHeader::new("at+jwt", &key),
+            id_token_header: JwsHeader::new("JWT", &key),
             tokens_until: AtomicU32::new(stored.tokens_until),
             key,
         }
@@ -180,10 +183,22 @@ impl KeySet {
         Self { keys, jwks }
     }
 
+    /// Keys of which nothing is kept.
+    #[cfg(test)]
+    pub(crate) fn of_test(keys: impl IntoIterator<Item = SigningKey>) -> Self {
+        Self::new(keys.into_iter().map(Arc::new).collect())
+    }
+
     /// The key that signs now.
     #[must_use]
     pub fn signing(&self, algorithm: SigningAlgorithm, now: UnixTime) -> Option<&Arc<SigningKey>> {
         self.keys.iter().rev().find(|key| key.algorithm() == algorithm && key.signs_from <= now)
+    }
+
+    /// The key with this `kid`, whether it signs or not.
+    #[must_use]
+    pub fn find(&self, kid: &str) -> Option<&Arc<SigningKey>> {
+        self.keys.iter().find(|key| key.kid == kid)
     }
 
     /// Every key with where it is in its life, in the order in which they sign.

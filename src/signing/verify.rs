@@ -54,6 +54,12 @@ pub fn verify<C: DeserializeOwned>(token: &str, key: &PublicKey, typ: Option<&st
     })
 }
 
+/// The key that the header of a JWT names, which proves nothing yet.
+#[must_use]
+pub fn kid_of(token: &str) -> Option<String> {
+    decode_header(token).ok()?.kid
+}
+
 fn decoding_key(key: &PublicKey) -> DecodingKey {
     match &key.numbers {
         PublicNumbers::Okp { x } => DecodingKey::from_ed_der(x),

@@ -18,6 +18,8 @@ pub enum Endpoint {
     Revoke,
     /// `GET|POST /oauth2/authorize`
     Authorize,
+    /// `GET|POST /oauth2/userinfo`
+    Userinfo,
     /// `POST /oauth2/consent`
     Consent,
     /// `POST /oauth2/par`
@@ -68,12 +70,13 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its cells.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Token,
         Self::Introspect,
         Self::IntrospectBatch,
         Self::Revoke,
         Self::Authorize,
+        Self::Userinfo,
         Self::Consent,
         Self::Par,
         Self::DeviceAuthorization,
@@ -108,6 +111,7 @@ impl Endpoint {
             Self::IntrospectBatch => "introspect_batch",
             Self::Revoke => "revoke",
             Self::Authorize => "authorize",
+            Self::Userinfo => "userinfo",
             Self::Consent => "consent",
             Self::Par => "par",
             Self::DeviceAuthorization => "device_authorization",

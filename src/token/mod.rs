@@ -10,6 +10,7 @@ pub mod event;
 mod expiry;
 pub mod grant;
 pub mod grant_id;
+pub mod id_token;
 pub mod jwt;
 pub mod person;
 pub mod person_event;

@@ -7,6 +7,7 @@
 //! generation too, but no [`User`].
 
 pub mod actor;
+pub mod claims;
 pub mod consent;
 pub mod event;
 pub mod logins;

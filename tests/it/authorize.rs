@@ -2,7 +2,7 @@
 
 use form_urlencoded::Serializer;
 use serde_json::{Value, json};
-use tessera::config::value::{Durability, LoginUrl};
+use tessera::config::value::{Durability, KeyAlgorithms, LoginUrl};
 
 use crate::browser::{Browser, destination, hidden, query};
 use crate::harness::TestServer;
@@ -371,7 +371,10 @@ fn pk_1_a_challenge_is_the_digest_of_a_verifier_and_says_so() {
 
 #[test]
 fn pk_1_a_verifier_without_a_challenge_is_refused() {
-    let server = start();
+    let server = TestServer::start_with(|config| {
+        config.http.login_url = LoginUrl::parse(LOGIN_PAGE);
+        config.tokens.key_algorithms = KeyAlgorithms::parse("EdDSA").unwrap();
+    });
     let app = register_with(&server, "app", &json!({ "nonce_instead_of_pkce": true, "skip_consent": true }));
     let without = [("code_challenge", ""), ("code_challenge_method", ""), ("scope", "openid"), ("nonce", "n")];
     let mut browser = Browser::default();

@@ -11,7 +11,7 @@ use crate::http::{Answer, Credentials, Request};
 
 /// RFC 7636, appendix B.
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 pub(crate) const CALLBACK: &str = "https://client.example/cb";
 /// Where [`start`] sends people.
 pub(crate) const LOGIN_PAGE: &str = "https://login.example/";
@@ -122,7 +122,13 @@ pub(crate) fn register_with_devices(server: &impl Site, client_id: &str) -> Cred
 /// The device code of a device that this browser's person has let in.
 #[track_caller]
 pub(crate) fn device_code(server: &impl Site, browser: &mut Browser, client: &Credentials) -> String {
-    let request = Request::post("/oauth2/device_authorization").basic(client).form(&[("scope", "read")]);
+    device_code_for(server, browser, client, "read")
+}
+
+/// The same, of a device that wants this scope.
+#[track_caller]
+pub(crate) fn device_code_for(server: &impl Site, browser: &mut Browser, client: &Credentials, scope: &str) -> String {
+    let request = Request::post("/oauth2/device_authorization").basic(client).form(&[("scope", scope)]);
     let begun = server.ask(&request);
     let user_code = begun.text("user_code");
     let csrf = hidden(&browser.get(server, "/device"), "csrf");
