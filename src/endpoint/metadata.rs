@@ -1,4 +1,5 @@
-//! `GET /.well-known/oauth-authorization-server` (RFC 8414): what works here, and nothing else.
+//! `GET /.well-known/oauth-authorization-server` (RFC 8414) and `GET /.well-known/openid-configuration` (`OpenID` Connect Discovery):
+//! what works here, and nothing else. Both are one document.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -14,17 +15,24 @@ use crate::endpoint::register;
 use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, serve};
 use crate::endpoint::service::Worker;
+use crate::endpoint::userinfo;
 use crate::grant::authorization::RESPONSE_MODE;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CODE_CHALLENGE_METHOD;
 use crate::oauth::prompt::Prompt;
 use crate::oauth::response_type::ResponseType;
+use crate::oauth::scope::OPENID_SCOPE;
 use crate::telemetry::http::Endpoint;
+use crate::user::claims::{CLAIM_SCOPES, CLAIMS};
 
 pub(super) const PATH: &str = "/.well-known/oauth-authorization-server";
 /// RFC 8414 §3.1: an issuer with a path has its metadata at the well-known path followed by its own.
 pub(super) const PATH_WITH_ISSUER: &str = "/.well-known/oauth-authorization-server/{issuer_path:.*}";
+
+pub(super) const OPENID_PATH: &str = "/.well-known/openid-configuration";
+/// `OpenID` Connect Discovery §4: an issuer with a path has its configuration behind that.
+pub(super) const OPENID_PATH_WITH_ISSUER: &str = "/{issuer_path:.+}/.well-known/openid-configuration";
 
 pub(super) async fn metadata(http: HttpRequest, payload: Payload, worker: Data<Worker>) -> HttpResponse {
     serve(&worker, Endpoint::Metadata, http.head(), payload.into_inner(), 0, async |request| answer(&request)).await
@@ -32,8 +40,10 @@ pub(super) async fn metadata(http: HttpRequest, payload: Payload, worker: Data<W
 
 fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
     let issuer = &*request.service.issuer;
-    let suffix = request.head.uri.path().strip_prefix(PATH).unwrap_or_default();
-    if !suffix.is_empty() && issuer_path(issuer).is_none_or(|path| path != suffix) {
+    let path = request.head.uri.path();
+    // Whichever it is, what is left of it is the path of the issuer, if anything is.
+    let rest = path.strip_prefix(PATH).or_else(|| path.strip_suffix(OPENID_PATH)).unwrap_or_default();
+    if !rest.is_empty() && issuer_path(issuer).is_none_or(|path| path != rest) {
         return Err(Rejection::NotFound);
     }
     let base = issuer.trim_end_matches('/');
@@ -46,6 +56,11 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
     let methods = [basic, post, signed, TokenEndpointAuthMethod::None];
     let algorithms = SigningAlgorithm::ALL;
     let can_register = request.service.registry.is_open_to_registration(request.now);
+    let mut id_token_algorithms: Vec<_> =
+        request.service.keys.keys().all(request.now).map(|(key, _)| key.algorithm()).collect();
+    id_token_algorithms.extend(&request.service.key_algorithms);
+    id_token_algorithms.sort_unstable();
+    id_token_algorithms.dedup();
     let body = ServerMetadata {
         issuer,
         authorization_endpoint: format!("{base}{}", authorize::PATH),
@@ -62,6 +77,13 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         revocation_endpoint_auth_signing_alg_values_supported: algorithms,
         registration_endpoint: can_register.then(|| format!("{base}{}", register::PATH)),
         jwks_uri: format!("{base}{}", jwks::PATH),
+        userinfo_endpoint: format!("{base}{}", userinfo::PATH),
+        scopes_supported: [OPENID_SCOPE].into_iter().chain(CLAIM_SCOPES).collect(),
+        claims_supported: ID_TOKEN_CLAIMS.into_iter().chain(CLAIMS.map(|(claim, _)| claim)).collect(),
+        claim_types_supported: ["normal"],
+        claims_parameter_supported: false,
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: id_token_algorithms,
         grant_types_supported: GrantType::ALL,
         response_types_supported: ResponseType::ALL,
         response_modes_supported: [RESPONSE_MODE],
@@ -84,8 +106,11 @@ fn issuer_path(issuer: &str) -> Option<&str> {
     rest.find('/').and_then(|slash| rest.get(slash..))
 }
 
-/// RFC 8414 §2, RFC 7636 §6.2, RFC 8628 §4, RFC 9126 §5, RFC 9207 §3, and what `OpenID` Connect Discovery §3 would take for true if
-/// it were left out.
+/// What an ID token tells beside what is known of a user.
+const ID_TOKEN_CLAIMS: [&str; 10] = ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash"];
+
+/// RFC 8414 §2, RFC 7636 §6.2, RFC 8628 §4, RFC 9126 §5, RFC 9207 §3, `OpenID` Connect Discovery §3, where what is left out is
+/// sometimes taken for true.
 #[derive(Serialize)]
 struct ServerMetadata<'a> {
     issuer: &'a str,
@@ -105,6 +130,14 @@ struct ServerMetadata<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_endpoint: Option<String>,
     jwks_uri: String,
+    userinfo_endpoint: String,
+    scopes_supported: Vec<&'a str>,
+    claims_supported: Vec<&'a str>,
+    claim_types_supported: [&'a str; 1],
+    claims_parameter_supported: bool,
+    subject_types_supported: [&'a str; 1],
+    /// Of the keys that there are, or will be.
+    id_token_signing_alg_values_supported: Vec<SigningAlgorithm>,
     grant_types_supported: [GrantType; 4],
     response_types_supported: [ResponseType; 1],
     response_modes_supported: [&'a str; 1],

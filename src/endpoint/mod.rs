@@ -95,6 +95,8 @@ fn configure(surface: Surface, app: &mut ServiceConfig) {
     if surface.has_oauth() {
         app.service(for_everybody(metadata::PATH, web::get().to(metadata::metadata)))
             .service(for_everybody(metadata::PATH_WITH_ISSUER, web::get().to(metadata::metadata)))
+            .service(for_everybody(metadata::OPENID_PATH, web::get().to(metadata::metadata)))
+            .service(for_everybody(metadata::OPENID_PATH_WITH_ISSUER, web::get().to(metadata::metadata)))
             .service(for_everybody(jwks::PATH, web::get().to(jwks::jwks)))
             .service(authorization_endpoint())
             .service(userinfo_endpoint())

@@ -1,16 +1,19 @@
-//! RFC 8414: authorization server metadata.
+//! RFC 8414 and `OpenID` Connect Discovery: authorization server metadata.
 
 use serde_json::json;
-use tessera::config::value::Issuer;
+use tessera::config::Config;
+use tessera::config::value::{Issuer, KeyAlgorithms};
 
 use crate::harness::TestServer;
 use crate::http::Request;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+const OPENID: &str = "/.well-known/openid-configuration";
 
 #[test]
 fn section_2_the_metadata_says_what_works_and_nothing_else() {
-    let server = TestServer::start();
+    let server =
+        TestServer::start_with(|config| config.tokens.key_algorithms = KeyAlgorithms::parse("ES256,EdDSA").unwrap());
     let answer = server.ask(&Request::get(WELL_KNOWN));
     assert_eq!(answer.status, 200);
     let proving = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
@@ -33,6 +36,16 @@ fn section_2_the_metadata_says_what_works_and_nothing_else() {
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "jwks_uri": endpoint("/oauth2/jwks"),
+        "userinfo_endpoint": endpoint("/oauth2/userinfo"),
+        "scopes_supported": ["openid", "profile", "email"],
+        "claims_supported": [
+            "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash",
+            "name", "preferred_username", "updated_at", "email", "email_verified",
+        ],
+        "claim_types_supported": ["normal"],
+        "claims_parameter_supported": false,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["EdDSA", "ES256"],
         "grant_types_supported": ["authorization_code", "client_credentials", device_code, "refresh_token"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
@@ -43,6 +56,7 @@ fn section_2_the_metadata_says_what_works_and_nothing_else() {
         "request_uri_parameter_supported": false,
     });
     assert_eq!(answer.json(), expected);
+    assert_eq!(server.ask(&Request::get(OPENID)).json(), expected, "both are one");
 }
 
 #[test]
@@ -98,6 +112,37 @@ fn section_3_1_the_path_of_the_issuer_follows_the_well_known_path() {
 fn section_3_1_a_slash_at_the_end_of_the_issuers_path_is_removed_before() {
     let server = TestServer::start_with(|config| config.http.issuer = Issuer::parse("https://as.example/tenant/"));
     check_issuer(&server, "https://as.example/tenant/", "https://as.example/tenant", &["", "/tenant"], &["/other"]);
+}
+
+/// `OpenID` Connect Discovery §4 appends where RFC 8414 §3.1 inserts.
+#[test]
+fn discovery_4_the_openid_configuration_stands_behind_the_path_of_the_issuer() {
+    let with_path = |server: &TestServer, path: &str| server.ask(&Request::get(&format!("{path}{OPENID}")));
+    let issuers: [(&str, &str, fn(&mut Config)); 4] = [
+        ("https://as.example/tenant/a", "/tenant/a", |config| {
+            config.http.issuer = Issuer::parse("https://as.example/tenant/a");
+        }),
+        ("https://as.example/tenant/", "/tenant", |config| {
+            config.http.issuer = Issuer::parse("https://as.example/tenant/");
+        }),
+        ("https://as.example", "", |config| config.http.issuer = Issuer::parse("https://as.example")),
+        ("https://as.example/", "", |config| config.http.issuer = Issuer::parse("https://as.example/")),
+    ];
+    for (issuer, path, configure) in issuers {
+        let server = TestServer::start_with(configure);
+        for found_at in ["", path] {
+            let document = with_path(&server, found_at).json();
+            assert_eq!(document["issuer"], issuer, "{found_at}");
+            let base = issuer.trim_end_matches('/');
+            assert_eq!(document["userinfo_endpoint"], format!("{base}/oauth2/userinfo"), "{found_at}");
+        }
+        for not_found_at in ["/other", "/tenant/b", "/tenant/a/b", "/x/tenant/a"] {
+            let answer = with_path(&server, not_found_at);
+            assert_eq!(answer.error(), (404, "not_found".to_owned()), "{issuer} {not_found_at}");
+        }
+        let inserted = server.ask(&Request::get(&format!("{OPENID}/tenant/a")));
+        assert_eq!(inserted.error(), (404, "not_found".to_owned()));
+    }
 }
 
 #[test]
