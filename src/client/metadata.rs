@@ -30,6 +30,9 @@ pub struct ClientMetadata {
     pub response_types: Vec<ResponseType>,
     /// Where a browser may be sent with a code, at most [`REDIRECT_URIS_MAX`].
     pub redirect_uris: Vec<RedirectUri>,
+    /// Where a browser may be sent once the person has logged out (`OpenID` Connect RP-Initiated Logout §3.1), under the rules of
+    /// redirect URIs, at most [`REDIRECT_URIS_MAX`].
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// Where it runs, which decides what redirect URIs it may have.
     pub application_type: ApplicationType,
     /// How it said that it will authenticate; `none` for a public client.
@@ -176,6 +179,9 @@ pub struct ClientMetadataDocument {
     /// See [`ClientMetadata::redirect_uris`]; empty if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uris: Option<Vec<String>>,
+    /// See [`ClientMetadata::post_logout_redirect_uris`]; empty if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_logout_redirect_uris: Option<Vec<String>>,
     /// See [`ClientMetadata::application_type`]; `web` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application_type: Option<ApplicationType>,
@@ -304,6 +310,11 @@ impl ClientMetadata {
             grant_types,
             redirect_uris: parse_redirect_uris(document.redirect_uris.as_deref(), application_type)
                 .map_err(of("redirect_uris"))?,
+            post_logout_redirect_uris: parse_redirect_uris(
+                document.post_logout_redirect_uris.as_deref(),
+                application_type,
+            )
+            .map_err(of("post_logout_redirect_uris"))?,
             application_type,
             token_endpoint_auth_method,
             keys: parse_keys(document)?,
@@ -437,6 +448,8 @@ impl ClientMetadata {
             response_types: has_code.then(|| self.response_types.clone()),
             redirect_uris: texts(&mut self.redirect_uris.iter().map(RedirectUri::as_str))
                 .filter(|uris| has_code || !uris.is_empty()),
+            post_logout_redirect_uris: texts(&mut self.post_logout_redirect_uris.iter().map(RedirectUri::as_str))
+                .filter(|uris| !uris.is_empty()),
             application_type: shown(self.application_type, ApplicationType::default(), has_code),
             token_endpoint_auth_method: Some(self.token_endpoint_auth_method),
             jwks: match &self.keys {

@@ -11,7 +11,7 @@ use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::unique_members::UniqueMembers;
 
 /// The members of [`ClientMetadataDocument`] that a client may say itself. The others are the operator's.
-const OWN_MEMBERS: [&str; 20] = [
+const OWN_MEMBERS: [&str; 21] = [
     "application_type",
     "client_name",
     "client_uri",
@@ -22,6 +22,7 @@ const OWN_MEMBERS: [&str; 20] = [
     "jwks",
     "logo_uri",
     "policy_uri",
+    "post_logout_redirect_uris",
     "redirect_uris",
     "require_auth_time",
     "require_pushed_authorization_requests",

@@ -93,6 +93,8 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) -> Result
     let names = |types: &Vec<String>| types.iter().map(|name| json!(grant_type(name))).collect();
     set("grant_types", grant_types.map(names));
     set("redirect_uris", metadata.redirect_uri.as_ref().map(|uris| json!(uris)));
+    let post_logout = metadata.post_logout_redirect_uri.as_ref();
+    set("post_logout_redirect_uris", post_logout.map(|uris| json!(uris)));
     set("application_type", metadata.application_type.as_ref().map(|kind| json!(kind)));
     set("token_endpoint_auth_method", metadata.token_endpoint_auth_method.as_ref().map(|method| json!(method)));
     set("jwks", jwks);

@@ -303,7 +303,7 @@ pub struct CreateClient {
 #[command(override_usage = "tessera client update <CLIENT_ID> [OPTIONS]")]
 #[command(group = ArgGroup::new("change").required(true).multiple(true)
     .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds", "access_token_format",
-           "access_token_signing_alg", "grant_type", "redirect_uri", "application_type", "token_endpoint_auth_method", "refresh_token_rotation", "refresh_token_retry_seconds",
+           "access_token_signing_alg", "grant_type", "redirect_uri", "post_logout_redirect_uri", "application_type", "token_endpoint_auth_method", "refresh_token_rotation", "refresh_token_retry_seconds",
            "refresh_token_lifetime_seconds", "refresh_token_idle_seconds", "require_pushed_authorization_requests",
            "nonce_instead_of_pkce", "skip_consent", "allowed_cors_origin", "id_token_signed_response_alg", "default_max_age"]))]
 pub struct UpdateClient {
@@ -358,6 +358,9 @@ pub struct ClientMetadata {
     /// Where a browser may be sent with a code; repeat it for more. Together they replace those before.
     #[arg(long, value_name = "URI")]
     pub redirect_uri: Option<Vec<String>>,
+    /// Where a browser may be sent once the person has logged out; repeat it for more. Together they replace those before.
+    #[arg(long, value_name = "URI")]
+    pub post_logout_redirect_uri: Option<Vec<String>>,
     /// Where the client runs: a native one may have redirect URIs of private-use schemes, and any port of a loopback address.
     #[arg(long, value_name = "TYPE", value_parser = ["web", "native"])]
     pub application_type: Option<String>,

@@ -221,7 +221,7 @@ impl Asked {
     pub(super) fn then<'a>(&'a self, sealed: &'a str) -> Then<'a> {
         Then::Authorize {
             request: sealed,
-            client: self.client_view(),
+            client: ClientView::of(&self.client),
             redirect_uri: self.request.redirect_uri.as_str(),
         }
     }
@@ -237,10 +237,6 @@ impl Asked {
         })
     }
 
-    fn client_view(&self) -> ClientView<'_> {
-        ClientView { name: self.client.metadata.name.as_deref().unwrap_or(self.client.id.as_str()) }
-    }
-
     fn show_consent(&self, request: &Arrived<'_>, browser: &Browser<'_>) -> Result<HttpResponse, Rejection> {
         let service = request.service;
         let sealed = seal(request, &self.interrupt_again(request, browser.session.as_deref()))?;
@@ -252,7 +248,7 @@ impl Asked {
         let page = ConsentPage {
             csrf: &csrf,
             request: &sealed,
-            client: self.client_view(),
+            client: ClientView::of(&self.client),
             scopes: self.request.scope.tokens().collect(),
             username: username.unwrap_or_default(),
             redirect_uri: self.request.redirect_uri.as_str(),

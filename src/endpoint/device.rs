@@ -112,9 +112,7 @@ async fn find(
     let page = DevicePage {
         csrf: &visitor.csrf(Purpose::Device, &user_code),
         user_code: &user_code,
-        client: ClientView {
-            name: client.as_ref().and_then(|client| client.metadata.name.as_deref()).unwrap_or(client_id),
-        },
+        client: client.as_deref().map_or(ClientView { name: client_id }, ClientView::of),
         scopes: device.terms.client.scope.tokens().collect(),
         asked: Moment::seen(UnixTime::from_seconds(u64::from(device.requested_at)), request.now),
         address: device.requested_from.map(|address| address.to_string()),

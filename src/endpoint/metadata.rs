@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::client::metadata::TokenEndpointAuthMethod;
 use crate::endpoint::authorize;
 use crate::endpoint::cors::EVERYBODY;
-use crate::endpoint::jwks;
 use crate::endpoint::register;
 use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, serve};
 use crate::endpoint::service::Worker;
 use crate::endpoint::userinfo;
+use crate::endpoint::{end_session, jwks};
 use crate::grant::authorization::RESPONSE_MODE;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::oauth::grant_type::GrantType;
@@ -78,6 +78,7 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         registration_endpoint: can_register.then(|| format!("{base}{}", register::PATH)),
         jwks_uri: format!("{base}{}", jwks::PATH),
         userinfo_endpoint: format!("{base}{}", userinfo::PATH),
+        end_session_endpoint: format!("{base}{}", end_session::PATH),
         scopes_supported: [OPENID_SCOPE].into_iter().chain(CLAIM_SCOPES).collect(),
         claims_supported: ID_TOKEN_CLAIMS.into_iter().chain(CLAIMS.map(|(claim, _)| claim)).collect(),
         claim_types_supported: ["normal"],
@@ -131,6 +132,7 @@ struct ServerMetadata<'a> {
     registration_endpoint: Option<String>,
     jwks_uri: String,
     userinfo_endpoint: String,
+    end_session_endpoint: String,
     scopes_supported: Vec<&'a str>,
     claims_supported: Vec<&'a str>,
     claim_types_supported: [&'a str; 1],

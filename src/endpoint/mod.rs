@@ -28,6 +28,7 @@ mod consent;
 mod cors;
 mod device;
 mod device_authorization;
+mod end_session;
 mod fast_path;
 mod form;
 mod front;
@@ -124,6 +125,11 @@ fn configure_pages(app: &mut ServiceConfig) {
     };
     app.service(form(login::PATH, web::get().to(login::get), web::post().to(login::post)))
         .service(form(logout::PATH, web::get().to(logout::get), web::post().to(logout::post)))
+        .service(form(
+            end_session::PATH,
+            web::get().to(end_session::end_session),
+            web::post().to(end_session::end_session),
+        ))
         .service(form(device::PATH, web::get().to(device::get), web::post().to(device::post)))
         .service(only_get(device::DONE_PATH, web::get().to(device::done)))
         .service(only_get(account::PATH, web::get().to(account::get)))

@@ -36,6 +36,8 @@ pub enum Purpose {
     LoginChallenge,
     /// What the operator's own login page has decided.
     LoginVerifier,
+    /// What a client asks for when a person logs out.
+    Logout,
     /// The private half of a key: it stays in the journal and in the database.
     SigningKey,
 }
@@ -47,6 +49,7 @@ impl Purpose {
             Self::PushedRequest => b"pushed request",
             Self::LoginChallenge => b"login challenge",
             Self::LoginVerifier => b"login verifier",
+            Self::Logout => b"logout",
             Self::SigningKey => b"signing key",
         }
     }

@@ -28,6 +28,8 @@ pub enum Endpoint {
     DeviceAuthorization,
     /// `POST /oauth2/register`
     Register,
+    /// `GET|POST /oauth2/logout`
+    EndSession,
     /// `GET|POST /login`
     Login,
     /// `GET|POST /logout`
@@ -70,7 +72,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its cells.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Token,
         Self::Introspect,
         Self::IntrospectBatch,
@@ -81,6 +83,7 @@ impl Endpoint {
         Self::Par,
         Self::DeviceAuthorization,
         Self::Register,
+        Self::EndSession,
         Self::Login,
         Self::Logout,
         Self::Account,
@@ -116,6 +119,7 @@ impl Endpoint {
             Self::Par => "par",
             Self::DeviceAuthorization => "device_authorization",
             Self::Register => "register",
+            Self::EndSession => "end_session",
             Self::Login => "login",
             Self::Logout => "logout",
             Self::Account => "account",

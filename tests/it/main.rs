@@ -16,6 +16,7 @@ mod concurrency;
 mod cors;
 mod device;
 mod disabled;
+mod end_session;
 mod golden;
 mod harness;
 mod http;

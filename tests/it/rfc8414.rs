@@ -37,6 +37,7 @@ fn section_2_the_metadata_says_what_works_and_nothing_else() {
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "jwks_uri": endpoint("/oauth2/jwks"),
         "userinfo_endpoint": endpoint("/oauth2/userinfo"),
+        "end_session_endpoint": endpoint("/oauth2/logout"),
         "scopes_supported": ["openid", "profile", "email"],
         "claims_supported": [
             "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash",
@@ -66,8 +67,12 @@ fn section_2_every_endpoint_that_is_named_answers() {
     let endpoints = metadata.as_object().unwrap().iter().filter(|(member, _)| member.ends_with("_endpoint"));
     for (member, url) in endpoints {
         let path = url.as_str().unwrap().strip_prefix(&server.issuer).unwrap();
-        // Whom the authorization endpoint speaks with is a person.
-        let expected = if member == "authorization_endpoint" { 400 } else { 401 };
+        // Whom these two speak with is a person.
+        let expected = match &**member {
+            "authorization_endpoint" => 400,
+            "end_session_endpoint" => 303,
+            _ => 401,
+        };
         assert_eq!(server.ask(&Request::post(path).form(&[])).status, expected, "{member}");
     }
 }
@@ -117,8 +122,9 @@ fn section_3_1_a_slash_at_the_end_of_the_issuers_path_is_removed_before() {
 /// `OpenID` Connect Discovery §4 appends where RFC 8414 §3.1 inserts.
 #[test]
 fn discovery_4_the_openid_configuration_stands_behind_the_path_of_the_issuer() {
+    type Configure = fn(&mut Config);
     let with_path = |server: &TestServer, path: &str| server.ask(&Request::get(&format!("{path}{OPENID}")));
-    let issuers: [(&str, &str, fn(&mut Config)); 4] = [
+    let issuers: [(&str, &str, Configure); 4] = [
         ("https://as.example/tenant/a", "/tenant/a", |config| {
             config.http.issuer = Issuer::parse("https://as.example/tenant/a");
         }),

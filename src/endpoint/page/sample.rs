@@ -6,7 +6,7 @@ use crate::endpoint::page::problem::{DeviceProblem, LoginProblem};
 use crate::endpoint::page::template::TemplateError;
 use crate::endpoint::page::view::{
     AccountPage, ApplicationView, ClientView, ConsentPage, DeviceCodePage, DeviceDonePage, DeviceOutcome, DevicePage,
-    ErrorPage, LoginPage, LogoutForm, LogoutPage, Moment, Notice, SendOnPage, SessionView, Then,
+    ErrorPage, LoginPage, LogoutAsked, LogoutForm, LogoutPage, Moment, Notice, SendOnPage, SessionView, Then,
 };
 
 pub(super) fn render_all(pages: &Pages) -> Result<(), TemplateError> {
@@ -19,9 +19,12 @@ pub(super) fn render_all(pages: &Pages) -> Result<(), TemplateError> {
             ConsentPage { csrf: "", request: "", client: CLIENT, scopes, username: "a", redirect_uri: "https://a/" };
         templates.render("consent.html", &page)?;
     }
-    for session in [None, Some(LogoutForm { csrf: "", username: "a" })] {
+    let asked = |client| LogoutAsked { request: "", client };
+    for asked_by in [None, Some(asked(None)), Some(asked(Some(CLIENT)))] {
+        let session = Some(LogoutForm { csrf: "", username: "a", asked_by });
         templates.render("logout.html", &LogoutPage { session })?;
     }
+    templates.render("logout.html", &LogoutPage { session: None })?;
     templates.render("error.html", &ErrorPage { title: "a", text: "a" })?;
     templates.render("send_on.html", &SendOnPage { uri: "https://a/" })?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::client::Client;
 use crate::clock::UnixTime;
 use crate::endpoint::page::problem::{DeviceProblem, LoginProblem};
 use crate::endpoint::page::text::{ago, browser, shown};
@@ -61,6 +62,14 @@ pub struct ClientView<'a> {
     /// Its name, or its `client_id`.
     #[serde(rename = "client_name", serialize_with = "as_name")]
     pub name: &'a str,
+}
+
+impl<'a> ClientView<'a> {
+    /// How people are shown that client.
+    #[must_use]
+    pub fn of(client: &'a Client) -> Self {
+        Self { name: client.metadata.name.as_deref().unwrap_or(client.id.as_str()) }
+    }
 }
 
 /// The question whether a client may have what it asks for.
@@ -230,6 +239,17 @@ pub struct LogoutForm<'a> {
     /// Who is logged in.
     #[serde(serialize_with = "as_name")]
     pub username: &'a str,
+    /// The application that asks for it, if one does: see [`LogoutRequest`](crate::endpoint::end_session::LogoutRequest).
+    pub asked_by: Option<LogoutAsked<'a>>,
+}
+
+/// An application that asks for a sign-out.
+#[derive(Debug, Serialize)]
+pub struct LogoutAsked<'a> {
+    /// What it asks for, sealed.
+    pub request: &'a str,
+    /// Who it is, where it says so.
+    pub client: Option<ClientView<'a>>,
 }
 
 /// That something is wrong.
