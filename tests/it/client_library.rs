@@ -32,7 +32,7 @@ fn client(server: &TestServer, credentials: &Credentials, auth_type: AuthType) -
 
 /// What went wrong between the library and the server.
 #[derive(Debug)]
-struct SendError(reqwest::Error);
+pub(crate) struct SendError(reqwest::Error);
 
 impl fmt::Display for SendError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +42,7 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-async fn send(request: HttpRequest) -> Result<HttpResponse, SendError> {
+pub(crate) async fn send(request: HttpRequest) -> Result<HttpResponse, SendError> {
     let (parts, body) = request.into_parts();
     let url = parts.uri.to_string().replace("https://", "http://");
     let request = reqwest::Client::new().request(parts.method, url).headers(parts.headers).body(body);

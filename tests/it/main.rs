@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod metrics;
 mod openid;
+mod openidconnect_crate;
 mod pages;
 mod par;
 mod person;
