@@ -141,6 +141,7 @@ fn terms(number: u32) -> Outcome<ClientTerms> {
         in_force: Arc::default(),
         scope: Scope::parse("read write").map_err(|error| error.to_string())?,
         audience: Audience::empty(),
+        claims: None,
     })
 }
 

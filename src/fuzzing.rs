@@ -623,6 +623,7 @@ mod tests {
             in_force: Arc::default(),
             scope: Scope::parse("read write").unwrap(),
             audience: Audience::parse(["https://api.example"]).unwrap(),
+            claims: None,
         });
         let terms = without.granted_by(person);
         let code = PendingCode {
@@ -683,6 +684,7 @@ mod tests {
             in_force: Arc::default(),
             scope: Scope::parse(scope).unwrap(),
             audience: Audience::parse(audience.iter().copied()).unwrap(),
+            claims: None,
         };
         let client = |json: &str, credential| {
             let document: ClientMetadataDocument = serde_json::from_str(json).unwrap();

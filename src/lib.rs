@@ -60,7 +60,8 @@
 //! - A lost answer logs nobody out: who refreshes again inside the window gets the same tokens again, and another access token
 //!   where that one lives no more, or is a JWT. A refresh token that comes up after that ends its grant.
 //! - A JWT is known as an opaque token is, by the digest of its text: no signature is verified here, and a revocation counts for
-//!   it too. Before a key signs one, it is durable that the key stays published until that has expired.
+//!   it too. Before a key signs one, or an ID token, it is durable that the key stays published until that has expired.
+//! - An ID token is kept nowhere. Whoever exchanges something for tokens gets it with them, or still has what they came with.
 //! - Apply, append, reply when durable: **every** reply of an actor, a refusal or a no-op too, waits until all that it may
 //!   rest on is synced. The one exception is an issued access token with durability `relaxed`.
 //! - What is visible is durable: a revocation counts from the moment that a crash cannot take it back.

@@ -32,6 +32,7 @@ use crate::endpoint::service::{Service, Worker};
 use crate::endpoint::visit::{add_cookie, address};
 use crate::endpoint::{account, device, par};
 use crate::grant::authorization::{AuthorizationError, AuthorizationParameters, AuthorizationRequest};
+use crate::grant::id_token_hint::IdTokenHint;
 use crate::grant::interaction::{Interrupted, Login, Step, decide};
 use crate::grant::{resource, terms_of};
 use crate::oauth::authentication_context::AuthenticationContext;
@@ -130,7 +131,7 @@ impl Asked {
             pushed.check_still_allowed(&client).map_err(AuthorizationError::Shown)?;
             return Ok(Self { request: pushed, client, taken_up: None });
         }
-        let read = parameters.read(&client)?;
+        let read = read(service, parameters, &client)?;
         if client.metadata.require_pushed_authorization_requests {
             let error = OAuthError::invalid_request("this client has to push its authorization requests");
             return Err(AuthorizationError::Redirected(Box::new(read.refused(error))));
@@ -166,7 +167,12 @@ impl Asked {
     pub(super) fn step(&self, request: &Arrived<'_>, session: Option<&Session>) -> Step {
         let session_id = session.map(Session::id);
         let login = session.zip(session_id.as_deref());
-        let login = login.map(|(session, session_id)| Login { session_id, auth_time: session.auth_time });
+        let login = login.map(|(session, session_id)| Login {
+            session_id,
+            auth_time: session.auth_time,
+            subject: &session.subject,
+            acr: session.acr.as_deref(),
+        });
         let consented = session.and_then(|session| request.service.users.consent(&session.subject, &self.client));
         decide(&self.request, &self.client, login, self.interrupted(), consented.as_ref(), request.now)
     }
@@ -245,11 +251,12 @@ impl Asked {
         let subject = browser.session.as_ref().map(|session| &session.subject);
         let user = subject.and_then(|subject| service.users.find(subject));
         let username = user.as_ref().map(|user| user.name.as_str()).or_else(|| subject.map(Subject::as_str));
+        let scope = self.request.consent_scope();
         let page = ConsentPage {
             csrf: &csrf,
             request: &sealed,
             client: ClientView::of(&self.client),
-            scopes: self.request.scope.tokens().collect(),
+            scopes: scope.tokens().collect(),
             username: username.unwrap_or_default(),
             redirect_uri: self.request.redirect_uri.as_str(),
         };
@@ -301,15 +308,33 @@ impl Asked {
             standing: Standing::new(Arc::clone(&session.in_force)),
         };
         let audience = resource::decide(self.request.resources.clone(), &self.client, &request.service.defaults)?;
+        let terms = terms_of(&self.client, self.request.scope.clone(), audience).asking(self.request.claims.clone());
         let new_code = NewCode {
             code: code.reference(),
-            terms: terms_of(&self.client, self.request.scope.clone(), audience).granted_by(person),
+            terms: terms.granted_by(person),
             redirect_uri: self.request.was_redirect_uri_sent.then(|| self.request.redirect_uri.as_str().to_owned()),
             code_challenge: self.request.code_challenge.map(|challenge| *challenge.as_bytes()),
             nonce: self.request.nonce.clone(),
             expires_at: request.now.as_seconds_u32().saturating_add(CODE_SECONDS),
         };
         Ok(request.service.shards.store_code(new_code).await?)
+    }
+}
+
+/// Reads a request of a client, with the ID token that it names somebody by.
+pub(super) fn read(
+    service: &Service,
+    parameters: &AuthorizationParameters<'_>,
+    client: &Client,
+) -> Result<AuthorizationRequest, AuthorizationError> {
+    let read = parameters.read(client)?;
+    let Some(text) = parameters.find("id_token_hint") else { return Ok(read) };
+    match IdTokenHint::read(text, &service.keys.keys(), &service.issuer) {
+        Ok(hint) => read.of_subject(hint.subject),
+        Err(error) => {
+            let error = OAuthError::invalid_request(error.to_string());
+            Err(AuthorizationError::Redirected(Box::new(read.refused(error))))
+        }
     }
 }
 

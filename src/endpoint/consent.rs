@@ -54,7 +54,7 @@ async fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
                 subject: session.subject.clone(),
                 client_id: asked.client.id.clone(),
                 client_generation: asked.client.generation,
-                scope: asked.request.scope.clone(),
+                scope: asked.request.consent_scope(),
             };
             // The code first: what was answered before is not remembered anew.
             let Some(location) = asked.issue_code_of_form(request, session).await? else {

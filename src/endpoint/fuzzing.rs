@@ -21,6 +21,7 @@ use crate::endpoint::posted::Parsed;
 use crate::endpoint::request::read_object;
 use crate::grant::authorization::{AuthorizationError, AuthorizationParameters, AuthorizationRequest, STATE_BYTES_MAX};
 use crate::grant::interaction::{Login, Step, decide};
+use crate::oauth::subject::Subject;
 
 /// A request that is read where it lies is one whose end nobody can doubt: a naive look at its lines finds the same length and
 /// nothing that would change it; less of it is a part of it, and what follows changes nothing.
@@ -164,8 +165,10 @@ pub(crate) fn authorize(data: &[u8]) {
     assert!(request.scope.is_subset_of(&client.metadata.scope));
     assert!(request.code_challenge.is_some() || client.metadata.nonce_instead_of_pkce && request.nonce.is_some());
     let now = UnixTime::from_seconds(1_800_000_000);
+    let subject = Subject::parse("ann").expect("it is visible ASCII");
     let login = |seconds: u64| {
-        Some(Login { session_id: "session", auth_time: UnixTime::from_seconds(1_800_000_000 - seconds) })
+        let auth_time = UnixTime::from_seconds(1_800_000_000 - seconds);
+        Some(Login { session_id: "session", auth_time, subject: &subject, acr: None })
     };
     let all = client.metadata.scope.clone();
     for login in [None, login(0), login(100_000)] {

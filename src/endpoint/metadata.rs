@@ -18,13 +18,13 @@ use crate::endpoint::userinfo;
 use crate::endpoint::{end_session, jwks};
 use crate::grant::authorization::RESPONSE_MODE;
 use crate::oauth::algorithm::SigningAlgorithm;
+use crate::oauth::claims::{CLAIM_SCOPES, CLAIMS};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CODE_CHALLENGE_METHOD;
 use crate::oauth::prompt::Prompt;
 use crate::oauth::response_type::ResponseType;
 use crate::oauth::scope::OPENID_SCOPE;
 use crate::telemetry::http::Endpoint;
-use crate::user::claims::{CLAIM_SCOPES, CLAIMS};
 
 pub(super) const PATH: &str = "/.well-known/oauth-authorization-server";
 /// RFC 8414 §3.1: an issuer with a path has its metadata at the well-known path followed by its own.
@@ -82,7 +82,7 @@ fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
         scopes_supported: [OPENID_SCOPE].into_iter().chain(CLAIM_SCOPES).collect(),
         claims_supported: ID_TOKEN_CLAIMS.into_iter().chain(CLAIMS.map(|(claim, _)| claim)).collect(),
         claim_types_supported: ["normal"],
-        claims_parameter_supported: false,
+        claims_parameter_supported: true,
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: id_token_algorithms,
         grant_types_supported: GrantType::ALL,

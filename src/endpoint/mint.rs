@@ -1,7 +1,6 @@
 //! Access tokens as their client wants them, random characters or JWTs (RFC 9068), and ID tokens.
 
 use ring::error::Unspecified;
-use serde_json::Map;
 use zeroize::Zeroizing;
 
 use crate::client::Client;
@@ -11,7 +10,8 @@ use crate::endpoint::reject::Rejection;
 use crate::endpoint::service::Service;
 use crate::grant::access_lifetime_seconds;
 use crate::oauth::algorithm::SigningAlgorithm;
-use crate::oauth::scope::OPENID_SCOPE;
+use crate::oauth::claims::ClaimsRequest;
+use crate::oauth::scope::{OPENID_SCOPE, Scope};
 use crate::shard::people::{GrantedToken, Identity};
 use crate::signing::actor::{CoverTokens, KeyError, ask};
 use crate::signing::registry::{KeySet, SigningKey};
@@ -19,6 +19,7 @@ use crate::token::access_token::{AccessToken, RoutingId};
 use crate::token::grant::GrantTerms;
 use crate::token::id_token::IdTokenClaims;
 use crate::token::jwt::Claims;
+use crate::user::claims::claims_of;
 
 /// What makes the access tokens of one client, as of one moment.
 #[derive(Clone, Copy)]
@@ -85,8 +86,12 @@ impl Mint<'_> {
         granted: &GrantedToken,
         access_token: &AccessToken,
     ) -> Result<Option<Zeroizing<String>>, Rejection> {
-        let Some(Identity { person, nonce }) = &granted.identity else { return Ok(None) };
+        let Some(Identity { person, nonce, claims }) = &granted.identity else { return Ok(None) };
         let (issued_at, expires_at) = self.id_token_times();
+        let asked = claims.as_ref().map(ClaimsRequest::id_token).unwrap_or_default();
+        let user =
+            Some(&asked).filter(|asked| !asked.is_empty()).and_then(|_| self.service.users.find(&person.subject));
+        let more = user.map(|user| claims_of(&user, &Scope::empty(), &asked)).unwrap_or_default();
         let claims = IdTokenClaims {
             issuer: &self.service.issuer,
             client_id: &self.client.id,
@@ -95,7 +100,7 @@ impl Mint<'_> {
             access_token,
             issued_at,
             expires_at,
-            more: &Map::new(),
+            more: &more,
         };
         let sign = |key: &SigningKey| claims.sign(key, &*self.service.random);
         self.sign(self.id_token_signing_alg(), expires_at, sign).await.map(Some)

@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use crate::clock::UnixTime;
+use crate::endpoint::authorize;
 use crate::endpoint::client_authentication::identify_slowly;
 use crate::endpoint::form::Form;
 use crate::endpoint::reject::{Rejection, json_response};
@@ -43,9 +44,9 @@ async fn answer(request: &Arrived<'_>) -> Result<HttpResponse, Rejection> {
     if form.find("request_uri").is_some() {
         return Err(OAuthError::invalid_request("a request that is pushed must not have a request_uri").into());
     }
-    let pushed = parameters.read(&client).map_err(|error| error.error().clone())?;
-    let content = serde_json::to_vec(&pushed).unwrap_or_default();
     let service = request.service;
+    let pushed = authorize::read(service, &parameters, &client).map_err(|error| error.error().clone())?;
+    let content = serde_json::to_vec(&pushed).unwrap_or_default();
     let sealed = service.sealer.seal(Purpose::PushedRequest, &content, request.now, &*service.random)?;
     let body = PushedResponse { request_uri: format!("{REQUEST_URI_PREFIX}{sealed}"), expires_in: PUSHED_SECONDS };
     Ok(json_response(StatusCode::CREATED).body(serde_json::to_string(&body).unwrap_or_default()))

@@ -10,11 +10,12 @@ use crate::endpoint::cors::{self, Readers};
 use crate::endpoint::reject::{Rejection, json_response};
 use crate::endpoint::request::{Arrived, FORM_BYTES_MAX, serve};
 use crate::endpoint::service::Worker;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::scope::OPENID_SCOPE;
 use crate::telemetry::http::Endpoint;
 use crate::token::grant::GrantTerms;
-use crate::user::claims::claims_in;
+use crate::user::claims::claims_of;
 
 pub(super) const PATH: &str = "/oauth2/userinfo";
 
@@ -50,7 +51,8 @@ fn answer(request: &Arrived<'_>, terms: &GrantTerms) -> Result<HttpResponse, Rej
     let nobody = || OAuthError::new(OAuthErrorCode::InvalidToken, "no person has granted this access token");
     let person = person.as_ref().ok_or_else(|| Rejection::Bearer(nobody()))?;
     let user = request.service.users.find(&person.subject);
-    let mut claims = user.map_or_else(Map::new, |user| claims_in(&client.scope, &user));
+    let asked = client.claims.as_ref().map(ClaimsRequest::userinfo).unwrap_or_default();
+    let mut claims = user.map_or_else(Map::new, |user| claims_of(&user, &client.scope, &asked));
     claims.insert("sub".to_owned(), Value::from(person.subject.as_str()));
     Ok(json_response(StatusCode::OK).body(serde_json::to_string(&claims).unwrap_or_default()))
 }

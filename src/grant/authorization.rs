@@ -7,18 +7,21 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::client::id::ClientId;
 use crate::grant::resource;
 use crate::oauth::audience::Audience;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::pkce::CodeChallenge;
 use crate::oauth::prompt::Prompt;
 use crate::oauth::redirect_uri::RedirectUri;
 use crate::oauth::response_type::ResponseType;
-use crate::oauth::scope::Scope;
+use crate::oauth::scope::{OPENID_SCOPE, Scope};
+use crate::oauth::subject::Subject;
 
 /// An authorization request that may be put before a person. All of it has been checked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +50,10 @@ pub struct AuthorizationRequest {
     pub max_age: Option<u32>,
     /// Whom the client takes the person for, at most [`LOGIN_HINT_BYTES_MAX`] bytes.
     pub login_hint: Option<String>,
+    /// What is asked by name to be told of the person, of what the client may know.
+    pub claims: Option<ClaimsRequest>,
+    /// The only person that may answer: that of `id_token_hint`, or of `sub` in `claims`.
+    pub subject: Option<Subject>,
 }
 
 /// The longest `state`, in bytes.
@@ -175,6 +182,9 @@ impl<'a> AuthorizationParameters<'a> {
         let nonce = self.bounded("nonce", NONCE_BYTES_MAX)?;
         let code_challenge = self.code_challenge(client, &scope, nonce.is_some())?;
         let prompt = self.find("prompt").map(Prompt::parse).transpose();
+        let claims = self.claims(client, &scope)?;
+        let subject =
+            claims.as_ref().and_then(ClaimsRequest::subject).map(|subject| one_subject(&subject)).transpose()?;
         Ok(AuthorizationRequest {
             client_id: client.id.clone(),
             client_generation: client.generation,
@@ -186,8 +196,10 @@ impl<'a> AuthorizationParameters<'a> {
             nonce,
             code_challenge,
             prompt: prompt.map_err(|error| OAuthError::invalid_request(error.to_string()))?.unwrap_or_default(),
-            max_age: self.max_age()?,
+            max_age: self.max_age()?.or(client.metadata.default_max_age),
             login_hint: self.bounded("login_hint", LOGIN_HINT_BYTES_MAX)?,
+            claims,
+            subject,
         })
     }
 
@@ -257,6 +269,14 @@ impl<'a> AuthorizationParameters<'a> {
         }
     }
 
+    /// §5.5. Without `openid` the parameter means nothing; and what a client may not ask for by a scope, it may not ask for by name.
+    fn claims(&self, client: &Client, scope: &Scope) -> Result<Option<ClaimsRequest>, OAuthError> {
+        let Some(text) = self.find("claims") else { return Ok(None) };
+        let claims = ClaimsRequest::parse(text).map_err(|error| OAuthError::invalid_request(error.to_string()))?;
+        let claims = claims.within(|token| client.metadata.scope.contains(token));
+        Ok(claims.filter(|_| scope.contains(OPENID_SCOPE)))
+    }
+
     fn max_age(&self) -> Result<Option<u32>, OAuthError> {
         let Some(text) = self.find("max_age") else { return Ok(None) };
         let seconds = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -277,7 +297,37 @@ impl<'a> AuthorizationParameters<'a> {
 /// The only `response_mode`: the answer is in the query of the redirect.
 pub const RESPONSE_MODE: &str = "query";
 
+fn one_subject(value: &Value) -> Result<Subject, OAuthError> {
+    let subject = value.as_str().and_then(|text| Subject::parse(text).ok());
+    subject.ok_or_else(|| OAuthError::invalid_request("the value of sub in claims is no subject of this server"))
+}
+
 impl AuthorizationRequest {
+    /// The same for the person of an ID token alone.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_request`, to be told to the client, where it asks for somebody else too.
+    pub fn of_subject(self, subject: Subject) -> Result<Self, AuthorizationError> {
+        if self.subject.as_ref().is_some_and(|own| *own != subject) {
+            let error = OAuthError::invalid_request("id_token_hint and claims are about different people");
+            return Err(AuthorizationError::Redirected(Box::new(self.refused(error))));
+        }
+        Ok(Self { subject: Some(subject), ..self })
+    }
+
+    /// What the person is asked to let the client have: the scope, and with it that of claims that are asked for by name.
+    #[must_use]
+    pub fn consent_scope(&self) -> Scope {
+        let asked = self.claims.as_ref().map(ClaimsRequest::scopes).unwrap_or_default();
+        if asked.iter().all(|token| self.scope.contains(token)) {
+            return self.scope.clone();
+        }
+        let tokens: Vec<&str> = self.scope.tokens().chain(asked).collect();
+        // Some more of what the client is registered with, so it is not too long.
+        Scope::parse(&tokens.join(" ")).unwrap_or_else(|_| self.scope.clone())
+    }
+
     /// Whether the client may still ask so. A request travels for a while, and the client may have changed meanwhile.
     ///
     /// # Errors
@@ -292,7 +342,7 @@ impl AuthorizationRequest {
             let description = "the client has changed since it made this request";
             return Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, description));
         }
-        if !self.scope.is_subset_of(&metadata.scope) {
+        if !self.consent_scope().is_subset_of(&metadata.scope) {
             return Err(OAuthError::invalid_request("the client may not ask for this scope any more"));
         }
         resource::check(self.resources.as_ref(), client)

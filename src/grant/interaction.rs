@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::clock::UnixTime;
 use crate::grant::authorization::AuthorizationRequest;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
 
 /// The session of the browser that asks, if it is live.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +18,10 @@ pub struct Login<'a> {
     pub session_id: &'a str,
     /// When the person proved who they are.
     pub auth_time: UnixTime,
+    /// Who.
+    pub subject: &'a Subject,
+    /// How sure that is, where somebody has said so.
+    pub acr: Option<&'a str>,
 }
 
 /// A request that comes back from the login page.
@@ -62,7 +68,20 @@ pub fn decide(
     now: UnixTime,
 ) -> Step {
     let is_logged_in = login.is_some_and(|login| is_login_enough(request, login, interrupted, now));
-    if !is_logged_in {
+    let is_meant = login.is_none_or(|login| request.subject.as_ref().is_none_or(|meant| meant == login.subject));
+    let is_sure = login.is_none_or(|login| is_sure_enough(request, login));
+    if login.zip(interrupted).is_some_and(|(login, interrupted)| interrupted.is_followed_by(login)) {
+        // Whoever has logged in for this request would do the same again.
+        if !is_meant {
+            let description = "another user has logged in than the one that was asked for";
+            return Step::Refuse(OAuthError::new(OAuthErrorCode::LoginRequired, description));
+        }
+        if !is_sure {
+            let description = "no acr that is essential to the request was reached";
+            return Step::Refuse(OAuthError::new(OAuthErrorCode::AccessDenied, description));
+        }
+    }
+    if !is_logged_in || !is_meant || !is_sure {
         let description = "the user would have to log in";
         return or_refuse(request, Step::ShowLogin, OAuthErrorCode::LoginRequired, description);
     }
@@ -94,6 +113,12 @@ fn is_login_enough(
     is_new || (is_recent && !wants_new)
 }
 
+/// Whether the login is of one of the kinds that are essential (`OpenID` Connect Core §5.5.1.1).
+fn is_sure_enough(request: &AuthorizationRequest, login: Login<'_>) -> bool {
+    let essential = request.claims.as_ref().map(ClaimsRequest::essential_acr).unwrap_or_default();
+    essential.is_empty() || login.acr.is_some_and(|acr| essential.iter().any(|wanted| wanted == acr))
+}
+
 /// Whether the person need not be asked.
 fn is_consent_enough(request: &AuthorizationRequest, client: &Client, consented: Option<&Scope>) -> bool {
     if client.metadata.skip_consent {
@@ -101,7 +126,7 @@ fn is_consent_enough(request: &AuthorizationRequest, client: &Client, consented:
     }
     // Any program on the device can pass for such a client: that it is the one the person allowed is for them to say again.
     let is_known = client.metadata.is_proven_at(&request.redirect_uri);
-    let is_allowed = consented.is_some_and(|consented| request.scope.is_subset_of(consented));
+    let is_allowed = consented.is_some_and(|consented| request.consent_scope().is_subset_of(consented));
     is_known && is_allowed && !request.prompt.has_consent
 }
 
@@ -170,7 +195,13 @@ mod tests {
         expected: &Step,
     ) {
         let request = request(client, more);
-        let login = age.map(|age| Login { session_id: "b", auth_time: UnixTime::from_seconds(1_000 - age) });
+        let subject = Subject::parse("ann").unwrap();
+        let login = age.map(|age| Login {
+            session_id: "b",
+            auth_time: UnixTime::from_seconds(1_000 - age),
+            subject: &subject,
+            acr: Some("urn:usual"),
+        });
         let interrupted = before.map(|session| Interrupted {
             request: request.clone(),
             session_id: session.map(str::to_owned),

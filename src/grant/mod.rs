@@ -81,6 +81,7 @@ pub fn terms_of(client: &Client, scope: Scope, audience: Audience) -> GrantTerms
         in_force: Arc::clone(&client.in_force),
         scope,
         audience,
+        claims: None,
     })
 }
 

@@ -4,6 +4,7 @@ pub mod algorithm;
 pub mod application_type;
 pub mod audience;
 pub mod authentication_context;
+pub mod claims;
 pub mod error;
 pub mod fetch_uri;
 pub mod grant_type;

@@ -48,7 +48,7 @@ impl TryFrom<String> for Subject {
 
 impl From<Subject> for String {
     fn from(subject: Subject) -> Self {
-        subject.0.as_ref().to_owned()
+        subject.as_str().to_owned()
     }
 }
 

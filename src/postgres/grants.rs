@@ -28,6 +28,7 @@ pub(super) struct GrantRow {
     pub(super) client_generation: u64,
     pub(super) scope: String,
     pub(super) audience: Vec<String>,
+    pub(super) claims: Option<String>,
     /// `None` where the client acts for itself.
     pub(super) person: Option<PersonRow>,
 }
@@ -58,6 +59,7 @@ impl GrantRow {
             client_generation: terms.client_generation,
             scope: terms.scope.to_owned(),
             audience: terms.audience.iter().map(|member| (*member).to_owned()).collect(),
+            claims: terms.claims.map(str::to_owned),
             person: person.map(|person| PersonRow {
                 subject: person.subject.to_owned(),
                 subject_generation: person.subject_generation,
@@ -198,15 +200,15 @@ pub(super) async fn upsert_grants(
     sqlx::query(
         "INSERT INTO tessera.grants AS known \
            (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until, subject_generation, auth_time, \
-            amr, acr) \
+            amr, acr, claims) \
          SELECT encode(id, 'hex')::uuid, subject, client_id, generation, scope, \
            ARRAY(SELECT json_array_elements_text(audience::json)), first_lsn, to_timestamp(live_until), \
            subject_generation, to_timestamp(auth_time), \
-           CASE WHEN amr IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(amr::json)) END, acr \
+           CASE WHEN amr IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(amr::json)) END, acr, claims \
          FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], \
-             $9::bigint[], $10::bigint[], $11::text[], $12::text[]) \
+             $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[]) \
            AS new (id, subject, client_id, generation, scope, audience, first_lsn, live_until, subject_generation, auth_time, \
-             amr, acr) \
+             amr, acr, claims) \
          ON CONFLICT (id) DO UPDATE SET live_until = excluded.live_until WHERE known.live_until < excluded.live_until",
     )
     .bind(grants.iter().map(|(grant, _)| grant.id.to_vec()).collect::<Vec<_>>())
@@ -221,6 +223,7 @@ pub(super) async fn upsert_grants(
     .bind(of_person(|person| u64::from(person.auth_time)))
     .bind(grants.iter().map(|(grant, _)| grant.person.as_ref().map(PersonRow::amr)).collect::<Vec<_>>())
     .bind(grants.iter().map(|(grant, _)| grant.person.as_ref()?.acr.clone()).collect::<Vec<_>>())
+    .bind(grants.iter().map(|(grant, _)| grant.claims.clone()).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -270,20 +273,20 @@ async fn store(transaction: &mut Open<'_>, stored: &[Change<'_>]) -> Result<(), 
         "INSERT INTO tessera.grants AS known \
            (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until, subject_generation, auth_time, \
             created_at, code, access_expires_at, refresh_generation, refresh_token, previous_refresh_token, refreshed_at, \
-            refresh_idle_until, refresh_expires_at, lsn, amr, acr) \
+            refresh_idle_until, refresh_expires_at, lsn, amr, acr, claims) \
          SELECT encode(id, 'hex')::uuid, subject, client_id, client_generation, scope, \
            ARRAY(SELECT json_array_elements_text(audience::json)), first_lsn, to_timestamp(live_until), subject_generation, \
            to_timestamp(auth_time), to_timestamp(created_at), encode(code, 'hex')::uuid, to_timestamp(access_expires_at), \
            refresh_generation, encode(refresh_token, 'hex')::uuid, encode(previous_refresh_token, 'hex')::uuid, \
            to_timestamp(refreshed_at), to_timestamp(refresh_idle_until), to_timestamp(refresh_expires_at), lsn, \
-           CASE WHEN amr IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(amr::json)) END, acr \
+           CASE WHEN amr IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(amr::json)) END, acr, claims \
          FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], \
              $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bigint[], $14::bigint[], $15::bytea[], $16::bytea[], \
-             $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[]) \
+             $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], $23::text[]) \
            AS new (id, subject, client_id, client_generation, scope, audience, first_lsn, live_until, subject_generation, \
              auth_time, created_at, code, access_expires_at, refresh_generation, refresh_token, previous_refresh_token, \
-             refreshed_at, refresh_idle_until, refresh_expires_at, lsn, amr, acr) \
-         ON CONFLICT (id) DO UPDATE SET scope = excluded.scope, amr = excluded.amr, acr = excluded.acr, live_until = excluded.live_until, \
+             refreshed_at, refresh_idle_until, refresh_expires_at, lsn, amr, acr, claims) \
+         ON CONFLICT (id) DO UPDATE SET scope = excluded.scope, amr = excluded.amr, acr = excluded.acr, claims = excluded.claims, live_until = excluded.live_until, \
            created_at = excluded.created_at, code = excluded.code, access_expires_at = excluded.access_expires_at, \
            refresh_generation = excluded.refresh_generation, refresh_token = excluded.refresh_token, \
            previous_refresh_token = excluded.previous_refresh_token, refreshed_at = excluded.refreshed_at, \
@@ -313,6 +316,7 @@ async fn store(transaction: &mut Open<'_>, stored: &[Change<'_>]) -> Result<(), 
     .bind(numbers(|change| change.lsn.value()))
     .bind(stored.iter().map(|change| change.grant.row.person.as_ref().map(PersonRow::amr)).collect::<Vec<_>>())
     .bind(stored.iter().map(|change| change.grant.row.person.as_ref()?.acr.clone()).collect::<Vec<_>>())
+    .bind(stored.iter().map(|change| change.grant.row.claims.clone()).collect::<Vec<_>>())
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -341,7 +345,7 @@ mod tests {
     use crate::token::person_event::PersonView;
 
     fn terms<'a>(client_id: &'a str, scope: &'a str, audience: &[&'a str]) -> TermsView<'a> {
-        TermsView { client_id, client_generation: 0, scope, audience: audience.to_vec(), person: None }
+        TermsView { client_id, client_generation: 0, scope, audience: audience.to_vec(), claims: None, person: None }
     }
 
     #[test]

@@ -28,6 +28,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "access_tokens", include_str!("../../migrations/0006_access_tokens.sql")),
     (7, "used_proofs", include_str!("../../migrations/0007_used_proofs.sql")),
     (8, "registration", include_str!("../../migrations/0008_registration.sql")),
+    (9, "claims", include_str!("../../migrations/0009_claims.sql")),
 ];
 
 /// Makes the tables of a database, or brings them up to date.

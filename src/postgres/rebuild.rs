@@ -15,6 +15,7 @@ use crate::journal::snapshot::{Foundation, SectionContent};
 use crate::journal::{Disk, Entry, JournalKeys, Lsn};
 use crate::oauth::audience::Audience;
 use crate::oauth::authentication_context::AuthenticationContext;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::postgres::error::PostgresError;
@@ -161,7 +162,7 @@ async fn write_grants(
     foundation: &mut Foundation,
 ) -> Result<KnownGrants, PostgresError> {
     let mut rows = sqlx::query(
-        "SELECT uuid_send(id) AS id, subject, client_id, client_generation, scope, audience, subject_generation, amr, acr, \
+        "SELECT uuid_send(id) AS id, subject, client_id, client_generation, scope, audience, subject_generation, amr, acr, claims, \
            extract(epoch FROM auth_time)::bigint AS auth_time, ended_at IS NOT NULL AS is_ended, \
            extract(epoch FROM created_at)::bigint AS created_at, uuid_send(code) AS code, \
            extract(epoch FROM access_expires_at)::bigint AS access_expires_at, refresh_generation, \
@@ -217,6 +218,7 @@ impl GrantColumns<'_> {
             in_force: Arc::default(),
             scope: Self::parsed(Scope::parse(self.0.try_get("scope")?))?,
             audience: Self::parsed(Audience::parse(audience.iter().map(String::as_str)))?,
+            claims: Self::parsed(self.0.try_get::<Option<&str>, _>("claims")?.map(ClaimsRequest::stored).transpose())?,
         };
         Ok(GrantTerms { client: Arc::new(client), person: person.transpose()?.map(Arc::new) })
     }

@@ -22,6 +22,7 @@ use crate::grant::resource;
 use crate::journal::{self, Entry, Pressure};
 use crate::oauth::audience::Audience;
 use crate::oauth::authentication_context::AuthenticationContext;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::scope::{OPENID_SCOPE, Scope};
 use crate::oauth::subject::Subject;
@@ -191,13 +192,15 @@ pub struct Identity {
     pub person: Arc<PersonTerms>,
     /// `nonce` of the authorization request, where a code of it is redeemed (`OpenID` Connect Core §12.2).
     pub nonce: Option<Box<str>>,
+    /// What the client has asked by name to know.
+    pub claims: Option<ClaimsRequest>,
 }
 
 impl Identity {
     /// That of a grant, where `scope` asks for it.
     fn of(terms: &GrantTerms, scope: &Scope, nonce: Option<Box<str>>) -> Option<Self> {
         let person = terms.person.as_ref().filter(|_| scope.contains(OPENID_SCOPE))?;
-        Some(Self { person: Arc::clone(person), nonce })
+        Some(Self { person: Arc::clone(person), nonce, claims: terms.client.claims.clone() })
     }
 }
 

@@ -46,6 +46,7 @@ fn token(number: u64) -> IssueToken {
         in_force: Arc::default(),
         scope: Scope::parse("read").unwrap(),
         audience: Audience::empty(),
+        claims: None,
     };
     let issued_at = START.as_seconds_u32();
     let (reference, expires_at) = (reference(number), issued_at + 3600);

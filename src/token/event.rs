@@ -12,6 +12,7 @@ use crate::client::id::ClientId;
 use crate::client::registry::Generation;
 use crate::oauth::audience::Audience;
 use crate::oauth::authentication_context::AuthenticationContext;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::scope::Scope;
 use crate::token::digest::TokenDigest;
 use crate::token::grant::ClientTerms;
@@ -110,6 +111,9 @@ pub struct TermsView<'a> {
     pub scope: &'a str,
     /// See [`ClientTerms::audience`].
     pub audience: Vec<&'a str>,
+    /// See [`ClientTerms::claims`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<&'a str>,
     /// See [`GrantTerms::person`](crate::token::grant::GrantTerms::person).
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub person: Option<PersonView<'a>>,
@@ -118,7 +122,7 @@ pub struct TermsView<'a> {
 impl TermsView<'_> {
     /// What of it says what the client may do.
     pub(super) fn client(&self) -> impl Hash {
-        (self.client_id, self.client_generation, self.scope, &self.audience)
+        (self.client_id, self.client_generation, self.scope, &self.audience, self.claims)
     }
 
     /// Whether these are the client's part of those terms.
@@ -127,6 +131,7 @@ impl TermsView<'_> {
             && self.client_generation == terms.generation
             && self.scope == terms.scope.as_str()
             && self.audience.iter().copied().eq(terms.audience.members())
+            && self.claims == terms.claims.as_ref().map(ClaimsRequest::as_str)
     }
 
     /// The client's part of the terms of which this is the record. `in_force` has the generation of a client.
@@ -140,6 +145,7 @@ impl TermsView<'_> {
             in_force: in_force(&id),
             scope: Scope::parse(self.scope).map_err(|_| InvalidRecord("scope"))?,
             audience: Audience::parse(self.audience.iter().copied()).map_err(|_| InvalidRecord("audience"))?,
+            claims: self.claims.map(ClaimsRequest::stored).transpose().map_err(|_| InvalidRecord("claims"))?,
             id,
         })
     }
@@ -248,6 +254,7 @@ impl<'a> TokenEvent<'a> {
                 client_generation: issued.client_generation.to_native(),
                 scope: &issued.scope,
                 audience: issued.audience.iter().map(|member| member.as_str()).collect(),
+                claims: None,
                 person: None,
             },
         })
@@ -302,6 +309,7 @@ mod tests {
             client_generation: 0,
             scope: "read write",
             audience: vec!["https://api.example"],
+            claims: None,
             person: None,
         };
         let expected = TokenEvent::Issued { digest: DIGEST, issued_at: 5, expires_at: 6, terms };

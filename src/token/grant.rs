@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::client::id::ClientId;
 use crate::client::registry::Generation;
 use crate::oauth::audience::Audience;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::scope::Scope;
 use crate::token::person::PersonTerms;
 use crate::token::slot::GRANT_ID_MAX;
@@ -40,6 +41,8 @@ pub struct ClientTerms {
     pub scope: Scope,
     /// Whom its tokens are meant for.
     pub audience: Audience,
+    /// What it has asked by name to know of the person (`OpenID` Connect Core §5.5).
+    pub claims: Option<ClaimsRequest>,
 }
 
 impl GrantTerms {
@@ -49,16 +52,26 @@ impl GrantTerms {
         Self { client: Arc::clone(&self.client), person: Some(Arc::new(person)) }
     }
 
+    /// The same, with what the client has asked by name to know of the person.
+    #[must_use]
+    pub fn asking(self, claims: Option<ClaimsRequest>) -> Self {
+        if claims.is_none() {
+            return self;
+        }
+        Self { client: Arc::new(ClientTerms { claims, ..ClientTerms::clone(&self.client) }), person: self.person }
+    }
+
     /// The same, of another scope or for others, where these are named.
     #[must_use]
     pub fn narrowed(&self, scope: Option<Scope>, audience: Option<Audience>) -> Self {
         if scope.is_none() && audience.is_none() {
             return self.clone();
         }
-        let ClientTerms { id, generation, in_force, scope: whole, audience: all } = ClientTerms::clone(&self.client);
+        let ClientTerms { id, generation, in_force, scope: whole, audience: all, claims } =
+            ClientTerms::clone(&self.client);
         let (scope, audience) = (scope.unwrap_or(whole), audience.unwrap_or(all));
         Self {
-            client: Arc::new(ClientTerms { id, generation, in_force, scope, audience }),
+            client: Arc::new(ClientTerms { id, generation, in_force, scope, audience, claims }),
             person: self.person.clone(),
         }
     }
@@ -85,8 +98,12 @@ impl From<ClientTerms> for GrantTerms {
 
 impl PartialEq for ClientTerms {
     fn eq(&self, other: &Self) -> bool {
-        let Self { id, generation, in_force: _, scope, audience } = self;
-        *id == other.id && *generation == other.generation && *scope == other.scope && *audience == other.audience
+        let Self { id, generation, in_force: _, scope, audience, claims } = self;
+        *id == other.id
+            && *generation == other.generation
+            && *scope == other.scope
+            && *audience == other.audience
+            && *claims == other.claims
     }
 }
 
@@ -94,11 +111,12 @@ impl Eq for ClientTerms {}
 
 impl Hash for ClientTerms {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { id, generation, in_force: _, scope, audience } = self;
+        let Self { id, generation, in_force: _, scope, audience, claims } = self;
         id.hash(state);
         generation.hash(state);
         scope.hash(state);
         audience.hash(state);
+        claims.hash(state);
     }
 }
 
@@ -383,6 +401,7 @@ pub(crate) mod tests {
             in_force: Arc::default(),
             scope: Scope::parse(scope).unwrap(),
             audience: Audience::parse(["https://api.example"]).unwrap(),
+            claims: None,
         }
     }
 

@@ -12,6 +12,7 @@ use rkyv::{Archive, Serialize};
 use crate::client::registry::Generation;
 use crate::oauth::audience::Audience;
 use crate::oauth::authentication_context::AuthenticationContext;
+use crate::oauth::claims::ClaimsRequest;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::token::digest::TokenDigest;
@@ -42,6 +43,8 @@ pub(super) struct Terms<'a> {
     #[rkyv(with = InlineAsBox)]
     scope: &'a str,
     audience: Vec<String>,
+    #[rkyv(with = Map<InlineAsBox>)]
+    claims: Option<&'a str>,
     person: Option<Person<'a>>,
 }
 
@@ -277,6 +280,7 @@ impl<'a> Terms<'a> {
             client_id: terms.client.id.as_str(),
             scope: terms.client.scope.as_str(),
             audience: terms.client.audience.members().map(str::to_owned).collect(),
+            claims: terms.client.claims.as_ref().map(ClaimsRequest::as_str),
             person: terms.person.as_ref().map(|person| Person {
                 grant_id: *person.grant_id.as_bytes(),
                 subject_generation: person.subject_generation,
@@ -296,6 +300,7 @@ impl ArchivedTerms<'_> {
             client_generation: self.client_generation.to_native(),
             scope: &self.scope,
             audience: self.audience.iter().map(|member| member.as_str()).collect(),
+            claims: self.claims.as_deref(),
             person: self.person.as_ref().map(|person| PersonView {
                 grant_id: GrantId::from_bytes(person.grant_id),
                 subject: &person.subject,
@@ -528,6 +533,9 @@ struct UnknownDecision;
 mod tests {
     use super::*;
     use crate::token::event::TokenEvent;
+    use crate::token::grant::ClientTerms;
+
+    const CLAIMS: &str = r#"{"userinfo":{"email":null}}"#;
 
     const GRANT: GrantId = GrantId::from_bytes(*b"0123456789abcdef");
     const DIGEST: TokenDigest = TokenDigest::from_bytes(*b"fedcba9876543210");
@@ -537,7 +545,9 @@ mod tests {
         let standing = Standing::default();
         let context = AuthenticationContext::new(["pwd", "otp"], Some("urn:x"));
         let person = PersonTerms { grant_id, subject, subject_generation: 2, auth_time: 3, context, standing };
-        crate::token::grant::tests::terms("read write").granted_by(person)
+        let claims = ClaimsRequest::stored(CLAIMS).ok();
+        let client = ClientTerms { claims, ..crate::token::grant::tests::client_terms("read write") };
+        GrantTerms::from(client).granted_by(person)
     }
 
     fn code() -> PendingCode {
@@ -591,6 +601,7 @@ mod tests {
                     client_generation: 0,
                     scope: "read write",
                     audience: vec!["https://api.example"],
+                    claims: Some(CLAIMS),
                     person: Some(PersonView {
                         grant_id: GRANT,
                         subject: "ada",

@@ -288,6 +288,7 @@ impl ArchivedTerms1<'_> {
             client_generation: self.client_generation.to_native(),
             scope: &self.scope,
             audience: self.audience.iter().map(|member| member.as_str()).collect(),
+            claims: None,
             person: None,
         }
     }

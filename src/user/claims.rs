@@ -1,35 +1,20 @@
-//! Claims about a person (`OpenID` Connect Core §5.1): which there are, what scope asks for each (§5.4), and what of them a client is
-//! told.
+//! What a client is told of a user (`OpenID` Connect Core §5.1).
 
 use serde_json::{Map, Value, json};
 
+use crate::oauth::claims::{is_wanted, scope_of};
 use crate::oauth::scope::Scope;
 use crate::user::User;
 
-/// The claims that a user may have, each with the scope token that asks for it.
-pub const CLAIMS: [(&str, &str); 5] = [
-    ("name", "profile"),
-    ("preferred_username", "profile"),
-    ("updated_at", "profile"),
-    ("email", "email"),
-    ("email_verified", "email"),
-];
-
-/// The scope tokens that ask for claims.
-pub const CLAIM_SCOPES: [&str; 2] = ["profile", "email"];
-
-/// The claims that a scope asks for, as far as they are known of this user.
+/// The claims that a scope asks for (§5.4), or a request by name (§5.5), as far as they are known of this user.
 #[must_use]
-pub fn claims_in(scope: &Scope, user: &User) -> Map<String, Value> {
+pub fn claims_of(user: &User, scope: &Scope, asked: &Map<String, Value>) -> Map<String, Value> {
     let mut claims = known_of(user);
-    claims.retain(|claim, _| scope_of(claim).is_some_and(|token| scope.contains(token)));
+    claims.retain(|claim, value| {
+        let is_in_scope = scope_of(claim).is_some_and(|token| scope.contains(token));
+        is_in_scope || asked.get(claim).is_some_and(|asked| is_wanted(asked, value))
+    });
     claims
-}
-
-/// The scope token that asks for a claim; `None` for a claim that no user has.
-#[must_use]
-pub fn scope_of(claim: &str) -> Option<&'static str> {
-    CLAIMS.iter().find(|(own, _)| *own == claim).map(|(_, scope)| *scope)
 }
 
 /// All claims that are known of a user.

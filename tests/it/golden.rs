@@ -21,6 +21,7 @@ use tessera::journal::{self, JournalKeys, Options, RealDisk};
 use tessera::oauth::algorithm::SigningAlgorithm;
 use tessera::oauth::audience::Audience;
 use tessera::oauth::authentication_context::AuthenticationContext;
+use tessera::oauth::claims::ClaimsRequest;
 use tessera::oauth::scope::Scope;
 use tessera::oauth::subject::Subject;
 use tessera::password::hash::PasswordHash;
@@ -70,6 +71,7 @@ fn terms() -> ClientTerms {
         in_force: Arc::default(),
         scope: Scope::parse("read write").unwrap(),
         audience: Audience::parse(AUDIENCE).unwrap(),
+        claims: None,
     }
 }
 
@@ -81,6 +83,7 @@ fn token_issued_schema_1() {
         client_generation: 3,
         scope: "read write",
         audience: AUDIENCE.to_vec(),
+        claims: None,
         person: None,
     };
     let expected =
@@ -349,7 +352,7 @@ fn replay(now: u32) -> Replay {
 
 fn state_with_person() -> ShardState {
     let mut state = state();
-    let terms = ClientTerms { in_force: in_generation(3), ..terms() };
+    let terms = ClientTerms { in_force: in_generation(3), claims: claims(), ..terms() };
     let terms = GrantTerms { client: Arc::new(terms), ..person_terms() };
     let token =
         NewToken { digest: PERSONAL, partition: Partition(9), issued_at: 1_800_000_000, expires_at: 1_800_003_600 };
@@ -390,7 +393,11 @@ fn person_terms() -> GrantTerms {
     let context = AuthenticationContext::new(["pwd"], Some("urn:example:sure"));
     let auth_time = 1_799_999_000;
     let person = PersonTerms { grant_id: GRANT, subject, subject_generation: 0, auth_time, context, standing };
-    GrantTerms::from(terms()).granted_by(person)
+    GrantTerms::from(terms()).asking(claims()).granted_by(person)
+}
+
+fn claims() -> Option<ClaimsRequest> {
+    ClaimsRequest::parse(r#"{"userinfo":{"email":{"essential":true}},"id_token":{"name":null}}"#).ok()
 }
 
 /// Applies records about people's grants as a restart does, each as the golden file has it.

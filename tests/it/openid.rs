@@ -1,4 +1,4 @@
-//! `OpenID` Connect Core 1.0: ID tokens.
+//! `OpenID` Connect Core 1.0: ID tokens, and the parameters of requests for them.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tessera::config::Config;
 use tessera::config::value::{Durability, KeyAlgorithms};
 
-use crate::browser::{Browser, destination, query};
+use crate::browser::{Browser, destination, hidden, query};
 use crate::harness::{START_SECONDS, TestServer};
 use crate::http::{Answer, Credentials, Request};
 use crate::keys::until;
 use crate::person::{
-    self, CALLBACK, CHALLENGE, DEVICE_GRANT_TYPE, SUBJECT, log_in, log_in_as, poll, redeem, refreshing,
+    self, CALLBACK, CHALLENGE, DEVICE_GRANT_TYPE, LOGIN_PAGE, SUBJECT, log_in, log_in_as, poll, redeem, refreshing,
 };
 
 fn with_keys(config: &mut Config) {
@@ -260,4 +260,277 @@ fn an_algorithm_that_no_key_has_is_refused_when_the_client_is_registered() {
         assert_eq!(answer.error(), (400, "invalid_client_metadata".to_owned()), "{algorithm}");
         assert!(answer.text("error_description").contains(reason), "{answer:?}");
     }
+}
+
+/// What becomes of a request of this browser: a code, an error, or a page.
+fn outcome(server: &TestServer, browser: &mut Browser, request: &str) -> String {
+    let answer = browser.get(server, request);
+    let Some(location) = answer.field("location") else { return format!("page {}", answer.status) };
+    if location.starts_with(LOGIN_PAGE) {
+        return "login".to_owned();
+    }
+    let told = query(location);
+    told.get("error").cloned().unwrap_or_else(|| format!("code {}", told.contains_key("code")))
+}
+
+/// The name that a client gets for a request that it pushes.
+#[track_caller]
+fn pushed(server: &TestServer, client: &Credentials, changes: &[(&str, &str)]) -> Answer {
+    let request = request(&client.id, changes);
+    let (_, form) = request.split_once('?').unwrap();
+    server.ask(&Request::post("/oauth2/par").basic(client).form_bytes(form))
+}
+
+/// FC-2 and FC-3 of the reference, and what else a request may get wrong: told to the client, however it asks.
+#[test]
+fn fc_2_fc_3_parameters_that_mean_nothing_are_refused() {
+    let server = start();
+    let app = register(&server, "app", &json!({}));
+    let mut browser = log_in(&server, "app");
+    let long = "a".repeat(16_000);
+    let deep = format!("{{\"userinfo\":{}1{}}}", "[".repeat(2_000), "]".repeat(2_000));
+    let large = format!("{{\"userinfo\":{{\"{}\":null}}}}", "a".repeat(5_000));
+    for (name, value) in [
+        ("max_age", "-1"),
+        ("max_age", "+1"),
+        ("max_age", "1.5"),
+        ("max_age", "1e3"),
+        ("max_age", " 1"),
+        ("max_age", "0x10"),
+        ("max_age", "4294967296"),
+        ("max_age", "99999999999999999999999999"),
+        ("max_age", "never"),
+        ("prompt", "none login"),
+        ("prompt", "none consent"),
+        ("prompt", "login login"),
+        ("prompt", "\"><svg/onload=alert(1)>"),
+        ("login_hint", &long),
+        ("nonce", &long),
+        ("state", &long),
+        ("claims", "[]"),
+        ("claims", "null"),
+        ("claims", "email"),
+        ("claims", "{"),
+        ("claims", "{}{}"),
+        ("claims", r#"{"userinfo":["email"]}"#),
+        ("claims", r#"{"userinfo":{"email":true}}"#),
+        ("claims", r#"{"id_token":{"acr":{"values":"a"}}}"#),
+        ("claims", r#"{"id_token":{"sub":{"value":7}}}"#),
+        ("claims", r#"{"id_token":{"sub":{"value":""}}}"#),
+        ("claims", &deep),
+        ("claims", &large),
+        ("id_token_hint", "x"),
+        ("id_token_hint", "a.b.c"),
+        ("id_token_hint", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ."),
+        ("id_token_hint", &long),
+    ] {
+        let shown = &value[..value.len().min(40)];
+        assert_eq!(
+            outcome(&server, &mut browser, &request("app", &[(name, value)])),
+            "invalid_request",
+            "{name} {shown}"
+        );
+        let answer = pushed(&server, &app, &[(name, value)]);
+        assert_eq!(answer.error(), (400, "invalid_request".to_owned()), "{name} {shown}");
+        let twice = format!("{}&{name}=1&{name}=1", request("app", &[(name, "")]));
+        assert_eq!(outcome(&server, &mut browser, &twice), "invalid_request", "{name} twice");
+    }
+}
+
+#[test]
+fn core_3_1_2_1_what_need_not_be_honoured_is_ignored() {
+    let server = start();
+    register(&server, "app", &json!({}));
+    let mut browser = log_in(&server, "app");
+    for (name, value) in [
+        ("display", "page"),
+        ("display", "hologram"),
+        ("ui_locales", "de-CH fr xx"),
+        ("ui_locales", "\"><svg/onload=alert(1)>"),
+        ("claims_locales", "de"),
+        ("acr_values", "urn:a urn:b"),
+        ("login_hint", "\"><svg/onload=alert(1)>"),
+        ("max_age", "4294967295"),
+        ("nonce", "\r\n</script>"),
+        ("claims", "{}"),
+        ("claims", r#"{"userinfo":{"unknown":{"essential":true}},"other":[]}"#),
+    ] {
+        assert_eq!(outcome(&server, &mut browser, &request("app", &[(name, value)])), "code true", "{name} {value}");
+    }
+}
+
+/// FC-2, FC-3: what came with the request stands on the page as text.
+#[test]
+fn a_login_hint_fills_in_the_form_escaped() {
+    let server = TestServer::start_with(|config| config.tokens.key_algorithms = KeyAlgorithms::parse("EdDSA").unwrap());
+    register(&server, "app", &json!({}));
+    let hint = "\"><svg/onload=alert(1)>";
+    let page =
+        Browser::default().get(&server, &request("app", &[("login_hint", hint), ("nonce", hint), ("state", hint)]));
+    assert_eq!(page.status, 200);
+    assert!(
+        page.body.contains("svg&#x2f;onload=alert(1)") || page.body.contains("svg/onload=alert(1)&gt;"),
+        "{}",
+        page.body
+    );
+    assert!(!page.body.contains("<svg/onload"), "{}", page.body);
+}
+
+#[test]
+fn core_3_1_2_1_max_age_wants_a_recent_login_and_auth_time_tells_of_it() {
+    let server = start();
+    let app = register(&server, "app", &json!({}));
+    let strict = register(&server, "strict", &json!({ "default_max_age": 60, "require_auth_time": true }));
+    let mut browser = log_in(&server, "app");
+    server.time.advance(Duration::from_secs(100));
+    let ask = |browser: &mut Browser, client_id: &str, changes: &[(&str, &str)]| {
+        outcome(&server, browser, &request(client_id, changes))
+    };
+    assert_eq!(ask(&mut browser, "app", &[("max_age", "100")]), "code true");
+    assert_eq!(ask(&mut browser, "app", &[("max_age", "99")]), "login");
+    assert_eq!(ask(&mut browser, "app", &[("max_age", "0")]), "login");
+    assert_eq!(ask(&mut browser, "app", &[("max_age", "99"), ("prompt", "none")]), "login_required");
+    assert_eq!(ask(&mut browser, "strict", &[]), "login", "its own");
+    assert_eq!(ask(&mut browser, "strict", &[("max_age", "100")]), "code true", "the request's counts");
+    let pushed = pushed(&server, &app, &[("max_age", "99")]).text("request_uri");
+    let by_name =
+        Serializer::new(String::new()).extend_pairs([("client_id", "app"), ("request_uri", &pushed)]).finish();
+    assert_eq!(ask(&mut browser, "app", &[("max_age", "100")]), "code true");
+    assert_eq!(outcome(&server, &mut browser, &format!("/oauth2/authorize?{by_name}")), "login", "pushed");
+    let mut again = log_in(&server, "strict");
+    let answer = sign_in(&server, &mut again, &strict, &[]);
+    assert_eq!(id_token(&server, "strict", "EdDSA", &answer)["auth_time"], START_SECONDS + 100);
+}
+
+/// Lets the operator's page log somebody in for a request, and answers where the browser is sent then.
+#[track_caller]
+fn log_in_for(server: &TestServer, browser: &mut Browser, request: &str, told: &Value) -> String {
+    let sent = destination(&browser.get(server, request));
+    let challenge = sent.strip_prefix(&format!("{LOGIN_PAGE}?login_challenge=")).unwrap_or_else(|| panic!("{sent}"));
+    let accept = Request::post(&format!("/admin/v1/logins/{challenge}/accept")).json(told);
+    let back = server.ask_socket(&accept).text("redirect_to");
+    let answer = browser.open(server, &back);
+    destination(&answer)
+}
+
+#[test]
+fn core_3_1_2_2_an_id_token_hint_is_about_one_person() {
+    let server = start();
+    let app = register(&server, "app", &json!({}));
+    let mut browser = log_in(&server, "app");
+    let hint = sign_in(&server, &mut browser, &app, &[]).text("id_token");
+    server.time.advance(Duration::from_secs(7200));
+    // It has expired, which does not matter.
+    let mut ann = log_in(&server, "app");
+    let mut bob = log_in_as(&server, "app", &json!({ "subject": "bob" }));
+    let with = |more: &[(&'static str, &'static str)]| {
+        let changes = [("id_token_hint", &*hint)].into_iter().chain(more.iter().copied()).collect::<Vec<_>>();
+        request("app", &changes)
+    };
+    assert_eq!(outcome(&server, &mut ann, &with(&[])), "code true");
+    assert_eq!(outcome(&server, &mut ann, &with(&[("prompt", "none")])), "code true");
+    assert_eq!(outcome(&server, &mut bob, &with(&[("prompt", "none")])), "login_required");
+    assert_eq!(outcome(&server, &mut Browser::default(), &with(&[("prompt", "none")])), "login_required");
+    assert_eq!(outcome(&server, &mut bob, &with(&[])), "login");
+    let by_bob = log_in_for(&server, &mut bob.clone(), &with(&[]), &json!({ "subject": "bob" }));
+    assert_eq!(query(&by_bob)["error"], "login_required", "once more would be the same");
+    let by_ann = log_in_for(&server, &mut bob, &with(&[]), &json!({ "subject": SUBJECT }));
+    assert!(query(&by_ann).contains_key("code"), "{by_ann}");
+    let other = [("claims", r#"{"id_token":{"sub":{"value":"bob"}}}"#)];
+    assert_eq!(outcome(&server, &mut ann, &with(&other)), "invalid_request", "two people at once");
+    assert_eq!(outcome(&server, &mut ann, &request("app", &[other[0], ("prompt", "none")])), "login_required");
+    let pushed = pushed(&server, &app, &[("id_token_hint", &hint), ("prompt", "none")]).text("request_uri");
+    let by_name =
+        Serializer::new(String::new()).extend_pairs([("client_id", "app"), ("request_uri", &pushed)]).finish();
+    let by_name = format!("/oauth2/authorize?{by_name}");
+    let mut bob = log_in_as(&server, "app", &json!({ "subject": "bob" }));
+    assert_eq!(outcome(&server, &mut bob, &by_name), "login_required");
+    assert_eq!(outcome(&server, &mut ann, &by_name), "code true");
+    let of_another = start();
+    register(&of_another, "app", &json!({}));
+    let mut stranger = log_in(&of_another, "app");
+    assert_eq!(outcome(&of_another, &mut stranger, &with(&[])), "invalid_request", "of another server");
+}
+
+#[test]
+fn core_5_5_1_1_an_essential_acr_is_reached_or_nothing_is_granted() {
+    let server = start();
+    let app = register(&server, "app", &json!({}));
+    let with = |asked: &str| request("app", &[("claims", &format!(r#"{{"id_token":{{"acr":{asked}}}}}"#))]);
+    let sure = with(r#"{"essential":true,"values":["urn:sure","urn:surer"]}"#);
+    let mut browser = log_in_as(&server, "app", &json!({ "subject": SUBJECT, "acr": "urn:usual" }));
+    assert_eq!(outcome(&server, &mut browser, &with(r#"{"values":["urn:sure"]}"#)), "code true", "voluntary");
+    assert_eq!(outcome(&server, &mut browser, &sure), "login");
+    let usual = log_in_for(&server, &mut browser.clone(), &sure, &json!({ "subject": SUBJECT, "acr": "urn:usual" }));
+    assert_eq!(query(&usual)["error"], "access_denied");
+    let reached = log_in_for(&server, &mut browser, &sure, &json!({ "subject": SUBJECT, "acr": "urn:surer" }));
+    let answer = redeem(&server, &app, &query(&reached)["code"]);
+    assert_eq!(id_token(&server, "app", "EdDSA", &answer)["acr"], "urn:surer");
+}
+
+/// What is asked for by name is told as long as the grant lives: after a restart, and after a refresh too.
+#[test]
+fn core_5_5_claims_that_are_asked_for_by_name_are_told_where_they_were_asked_for() {
+    let server = TestServer::start_with(|config| {
+        with_keys(config);
+        config.storage.durability = Durability::Sync;
+    });
+    let document = json!({ "sub": SUBJECT, "username": "ann", "name": "Ann Bee", "email": "ann@example.com" });
+    assert_eq!(server.ask_socket(&Request::post("/admin/v1/users").json(&document)).status, 201);
+    let app = register(&server, "app", &json!({ "scope": "openid profile read write" }));
+    let claims = json!({
+        "userinfo": { "preferred_username": null, "email": { "essential": true }, "name": { "value": "Bob" } },
+        "id_token": { "name": { "essential": true }, "email": null, "shoe_size": null },
+    });
+    let mut browser = log_in(&server, "app");
+    let answer = sign_in(&server, &mut browser, &app, &[("claims", &claims.to_string())]);
+    let check = |server: &TestServer, answer: &Answer| {
+        let told = id_token(server, "app", "EdDSA", answer);
+        // The client is not registered for the scope email.
+        assert_eq!((&told["name"], told.get("email")), (&json!("Ann Bee"), None));
+        let info = server.ask(&Request::get("/oauth2/userinfo").bearer(&answer.text("access_token")));
+        assert_eq!(info.json(), json!({ "sub": SUBJECT, "preferred_username": "ann" }));
+    };
+    check(&server, &answer);
+    let server = server.restart();
+    let info = server.ask(&Request::get("/oauth2/userinfo").bearer(&answer.text("access_token")));
+    assert_eq!(info.json(), json!({ "sub": SUBJECT, "preferred_username": "ann" }), "after a restart");
+    let refresh_token = answer.text("refresh_token");
+    check(&server, &server.ask_for_token(&app, &refreshing(&refresh_token)));
+    let plain = sign_in(&server, &mut log_in(&server, "app"), &app, &[]);
+    assert_eq!(id_token(&server, "app", "EdDSA", &plain).get("name"), None);
+    let pushed = pushed(&server, &app, &[("claims", &claims.to_string())]).text("request_uri");
+    let by_name =
+        Serializer::new(String::new()).extend_pairs([("client_id", "app"), ("request_uri", &pushed)]).finish();
+    let location = log_in_for(
+        &server,
+        &mut Browser::default(),
+        &format!("/oauth2/authorize?{by_name}"),
+        &json!({ "subject": SUBJECT }),
+    );
+    check(&server, &redeem(&server, &app, &query(&location)["code"]));
+}
+
+/// Otherwise a client could ask by name for what nobody has let it have.
+#[test]
+fn a_person_is_asked_for_the_scope_of_a_claim_that_is_asked_for_by_name() {
+    let server = start();
+    register(&server, "app", &json!({ "skip_consent": false }));
+    let mut browser = Browser::default();
+    let told = json!({ "subject": SUBJECT });
+    let sent = destination(&browser.get(&server, &request("app", &[])));
+    let challenge = sent.strip_prefix(&format!("{LOGIN_PAGE}?login_challenge=")).unwrap();
+    let accept = Request::post(&format!("/admin/v1/logins/{challenge}/accept")).json(&told);
+    let page = browser.open(&server, &server.ask_socket(&accept).text("redirect_to"));
+    let [csrf, sealed] = ["csrf", "request"].map(|name| hidden(&page, name));
+    let allow = [("csrf", &*csrf), ("request", &sealed), ("decision", "allow")];
+    let allowed = browser.post(&server, "/oauth2/consent", &allow);
+    assert!(query(&destination(&allowed)).contains_key("code"), "{allowed:?}");
+    assert_eq!(outcome(&server, &mut browser, &request("app", &[])), "code true", "allowed before");
+    let email = request("app", &[("claims", r#"{"userinfo":{"email":null}}"#)]);
+    let page = browser.get(&server, &email);
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("email address"), "{}", page.body);
+    let silently = request("app", &[("claims", r#"{"userinfo":{"email":null}}"#), ("prompt", "none")]);
+    assert_eq!(outcome(&server, &mut browser, &silently), "consent_required");
 }

@@ -44,7 +44,7 @@ fn section_2_the_metadata_says_what_works_and_nothing_else() {
             "name", "preferred_username", "updated_at", "email", "email_verified",
         ],
         "claim_types_supported": ["normal"],
-        "claims_parameter_supported": false,
+        "claims_parameter_supported": true,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["EdDSA", "ES256"],
         "grant_types_supported": ["authorization_code", "client_credentials", device_code, "refresh_token"],
@@ -118,6 +118,9 @@ fn section_3_1_a_slash_at_the_end_of_the_issuers_path_is_removed_before() {
     let server = TestServer::start_with(|config| config.http.issuer = Issuer::parse("https://as.example/tenant/"));
     check_issuer(&server, "https://as.example/tenant/", "https://as.example/tenant", &["", "/tenant"], &["/other"]);
 }
+
+/// How a server is configured.
+type Configure = fn(&mut Config);
 
 /// `OpenID` Connect Discovery §4 appends where RFC 8414 §3.1 inserts.
 #[test]

@@ -76,6 +76,7 @@ fn stored_code(subject: &str, scope: &str, client_generation: u64) -> (String, E
         in_force: Arc::default(),
         scope: Scope::parse(scope).unwrap(),
         audience: Audience::parse(["https://api.example"]).unwrap(),
+        claims: None,
     };
     let pending = PendingCode {
         digest: code.reference().digest,

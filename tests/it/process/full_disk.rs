@@ -61,6 +61,7 @@ fn fill(home: &Home) {
         in_force: Arc::default(),
         scope: Scope::parse(&"s".repeat(4096)).unwrap(),
         audience: Audience::parse(audience().iter().map(String::as_str)).unwrap(),
+        claims: None,
     };
     let random = SystemRandom::new();
     let mut bytes = 0;

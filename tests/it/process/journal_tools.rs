@@ -112,6 +112,7 @@ fn issued(number: u32) -> Appended {
         in_force: Arc::default(),
         scope: Scope::parse("read write").unwrap(),
         audience: Audience::parse(["https://api.example"]).unwrap(),
+        claims: None,
     };
     let digest = TokenDigest::of(&number.to_string());
     let payload = encode_issued(digest, number, 1_800_000_000 + number, &terms).unwrap();

@@ -41,6 +41,7 @@ fn append(home: &Home, revoked: &[String]) {
         in_force: Arc::default(),
         scope: Scope::parse("read").unwrap(),
         audience: Audience::empty(),
+        claims: None,
     };
     let random = SystemRandom::new();
     let fillers = (0..FILLERS).map(|_| {
