@@ -6,6 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::clock::UnixTime;
@@ -22,7 +23,7 @@ use crate::user::actor::{
     ask,
 };
 use crate::user::name::UserName;
-use crate::user::profile::{Profile, ProfileDocument};
+use crate::user::profile::{PHONE_NUMBER, PHONE_NUMBER_VERIFIED, Profile, ProfileDocument, check_members};
 use crate::user::session::Session;
 
 pub(super) fn configure(access: Access, app: &mut ServiceConfig) {
@@ -67,6 +68,7 @@ async fn create(asked: Asked) -> HttpResponse {
             name: document.name,
             email: document.email,
             email_verified: document.email_verified,
+            more: document.more,
         });
         let profile = profile.map_err(|error| Rejection::InvalidUser(error.to_string()))?;
         let password = read_password(request, document.password, document.password_hash.as_deref()).await?;
@@ -115,6 +117,7 @@ async fn update(asked: Asked, sub: Path<String>) -> HttpResponse {
         let patch: UpdateDocument = read_json(request)?;
         let name = patch.username.as_deref().map(UserName::parse).transpose();
         let name = name.map_err(|error| invalid("username", &error))?;
+        check_members(&patch.more).map_err(|error| Rejection::InvalidUser(error.to_string()))?;
         let profile = if patch.changes_profile() {
             let user = request.service.users.find(&subject).ok_or(UserError::Unknown)?;
             let profile = Profile::parse(patch.apply_to(user.profile.to_document()));
@@ -229,7 +232,6 @@ impl<'de> Deserialize<'de> for Password {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct CreateDocument {
     sub: Option<String>,
     username: String,
@@ -239,11 +241,13 @@ struct CreateDocument {
     disabled: Option<bool>,
     password: Option<Password>,
     password_hash: Option<String>,
+    /// See [`ProfileDocument::more`]; what is no member of that is refused with it.
+    #[serde(flatten)]
+    more: Map<String, Value>,
 }
 
 /// `Some(None)` is a member that is `null`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct UpdateDocument {
     username: Option<String>,
     #[serde(default, deserialize_with = "present")]
@@ -253,6 +257,8 @@ struct UpdateDocument {
     #[serde(default, deserialize_with = "present")]
     email_verified: Option<Option<bool>>,
     disabled: Option<bool>,
+    #[serde(flatten)]
+    more: Map<String, Value>,
 }
 
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
@@ -260,11 +266,11 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> R
 }
 
 impl UpdateDocument {
-    const fn changes_profile(&self) -> bool {
-        self.name.is_some() || self.email.is_some() || self.email_verified.is_some()
+    fn changes_profile(&self) -> bool {
+        self.name.is_some() || self.email.is_some() || self.email_verified.is_some() || !self.more.is_empty()
     }
 
-    /// Another address is one that nobody has verified, unless this says so.
+    /// Another address or phone number is one that nobody has verified, unless this says so.
     fn apply_to(&self, mut document: ProfileDocument) -> ProfileDocument {
         if let Some(name) = &self.name {
             document.name.clone_from(name);
@@ -275,6 +281,15 @@ impl UpdateDocument {
         }
         if let Some(email_verified) = self.email_verified {
             document.email_verified = email_verified;
+        }
+        if self.more.get(PHONE_NUMBER).is_some_and(|number| document.more.get(PHONE_NUMBER) != Some(number)) {
+            document.more.remove(PHONE_NUMBER_VERIFIED);
+        }
+        for (member, value) in &self.more {
+            match value {
+                Value::Null => document.more.remove(member),
+                value => document.more.insert(member.clone(), value.clone()),
+            };
         }
         document
     }

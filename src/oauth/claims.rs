@@ -8,16 +8,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The claims that a user may have, each with the scope token that asks for it.
-pub const CLAIMS: [(&str, &str); 5] = [
+pub const CLAIMS: [(&str, &str); 19] = [
     ("name", "profile"),
+    ("given_name", "profile"),
+    ("family_name", "profile"),
+    ("middle_name", "profile"),
+    ("nickname", "profile"),
     ("preferred_username", "profile"),
+    ("profile", "profile"),
+    ("picture", "profile"),
+    ("website", "profile"),
+    ("gender", "profile"),
+    ("birthdate", "profile"),
+    ("zoneinfo", "profile"),
+    ("locale", "profile"),
     ("updated_at", "profile"),
     ("email", "email"),
     ("email_verified", "email"),
+    ("address", "address"),
+    ("phone_number", "phone"),
+    ("phone_number_verified", "phone"),
 ];
 
 /// The scope tokens that ask for claims.
-pub const CLAIM_SCOPES: [&str; 2] = ["profile", "email"];
+pub const CLAIM_SCOPES: [&str; 4] = ["profile", "email", "address", "phone"];
 
 /// The scope token that asks for a claim; `None` for a claim that no user has.
 #[must_use]

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::oauth::claims::{is_wanted, scope_of};
 use crate::oauth::scope::Scope;
 use crate::user::User;
+use crate::user::profile::{PHONE_NUMBER, PHONE_NUMBER_VERIFIED};
 
 /// The claims that a scope asks for (§5.4), or a request by name (§5.5), as far as they are known of this user.
 #[must_use]
@@ -25,6 +26,12 @@ fn known_of(user: &User) -> Map<String, Value> {
             claims.insert(claim.to_owned(), value);
         }
     };
+    for (claim, value) in user.profile.more() {
+        put(claim, Some(value.clone()));
+    }
+    let has_number = user.profile.more().any(|(claim, _)| claim == PHONE_NUMBER);
+    let is_stated = user.profile.more().any(|(claim, _)| claim == PHONE_NUMBER_VERIFIED);
+    put(PHONE_NUMBER_VERIFIED, (has_number && !is_stated).then_some(Value::Bool(false)));
     put("preferred_username", Some(json!(user.name.as_str())));
     put("updated_at", Some(json!(user.updated_at.as_seconds())));
     put("name", user.profile.name().map(Value::from));

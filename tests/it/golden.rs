@@ -178,6 +178,7 @@ fn user_events() -> [(&'static str, UserEvent, serde_json::Value); 7] {
     let client_id = || ClientId::parse("https://app.example/").unwrap();
     let at = UnixTime::from_seconds(START_SECONDS);
     let profile = ProfileDocument {
+        more: serde_json::Map::new(),
         name: Some("Ада Лавлейс".to_owned()),
         email: Some("ada@example.com".to_owned()),
         email_verified: Some(true),

@@ -18,7 +18,10 @@ fn ask(server: &TestServer, token: &str) -> Answer {
 
 #[track_caller]
 fn create_user(server: &TestServer) {
-    let document = json!({ "sub": SUBJECT, "username": "ann", "name": "Ann Bee", "email": "ann@example.com" });
+    let document = json!({
+        "sub": SUBJECT, "username": "ann", "name": "Ann Bee", "email": "ann@example.com", "nickname": "A", "locale": "de-CH",
+        "phone_number": "+41 1", "address": { "country": "CH" },
+    });
     assert_eq!(server.ask_socket(&Request::post("/admin/v1/users").json(&document)).status, 201);
 }
 
@@ -40,15 +43,22 @@ fn token(server: &TestServer, scope: &str) -> String {
 fn core_5_4_a_scope_asks_for_its_claims_and_for_no_other() {
     let server = start();
     create_user(&server);
-    let profile =
-        [("name", json!("Ann Bee")), ("preferred_username", json!("ann")), ("updated_at", json!(START_SECONDS))];
+    let profile = [
+        ("name", json!("Ann Bee")),
+        ("nickname", json!("A")),
+        ("locale", json!("de-CH")),
+        ("preferred_username", json!("ann")),
+        ("updated_at", json!(START_SECONDS)),
+    ];
     let email = [("email", json!("ann@example.com")), ("email_verified", json!(false))];
+    let phone = [("phone_number", json!("+41 1")), ("phone_number_verified", json!(false))];
     for (scope, claims) in [
         ("openid", vec![]),
         ("openid profile", profile.to_vec()),
         ("openid email read", email.to_vec()),
         ("openid email profile", [&profile[..], &email].concat()),
-        ("openid address phone", vec![]),
+        ("openid address", vec![("address", json!({ "country": "CH" }))]),
+        ("openid phone", phone.to_vec()),
     ] {
         let mut expected = json!({ "sub": SUBJECT });
         for (claim, value) in claims {

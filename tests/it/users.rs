@@ -136,7 +136,8 @@ fn a_member_that_is_unknown_or_out_of_bounds_is_refused_by_name() {
         (json!({ "username": "a b" }), 400, "a-z"),
         (json!({ "username": "аlice" }), 400, "a-z"),
         (json!({ "username": "a", "email": "no" }), 400, "email"),
-        (json!({ "username": "a", "nickname": "b" }), 400, "unknown field"),
+        (json!({ "username": "a", "shoe_size": "b" }), 400, "unknown field"),
+        (json!({ "username": "a", "website": "javascript:alert(1)" }), 400, "website must be the URL of a page"),
         (json!({ "username": "a", "sub": "a b" }), 400, "visible ASCII"),
         (json!({ "username": "a", "password": "short" }), 400, "8 characters"),
         (json!({ "username": "a", "password_hash": "$1$a$b" }), 400, "Argon2id"),
@@ -162,6 +163,8 @@ fn a_member_that_is_unknown_or_out_of_bounds_is_refused_by_name() {
     }
     for (path, method, document, words) in [
         (format!("/{sub}"), "PATCH", json!({ "password": PASSWORD }), "unknown field"),
+        (format!("/{sub}"), "PATCH", json!({ "shoe_size": null }), "unknown field"),
+        (format!("/{sub}"), "PATCH", json!({ "phone_number_verified": true }), "phone_number"),
         (format!("/{sub}"), "PATCH", json!({ "email_verified": true }), "email"),
         (format!("/{sub}/password"), "POST", json!({}), "missing"),
     ] {

@@ -290,10 +290,12 @@ struct ScopeView<'a> {
 }
 
 /// `OpenID` Connect Core §5.4 and §11.
-const KNOWN_SCOPES: [(&str, &str); 4] = [
+const KNOWN_SCOPES: [(&str, &str); 6] = [
     ("openid", "Know that it is you, by an identifier of your account"),
-    ("profile", "See your name"),
+    ("profile", "See your name and what else your profile says about you"),
     ("email", "See your email address"),
+    ("address", "See your postal address"),
+    ("phone", "See your phone number"),
     ("offline_access", "Keep its access while you are away, until you revoke it"),
 ];
 

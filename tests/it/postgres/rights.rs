@@ -32,7 +32,7 @@ fn tables_that_several_make_at_once_are_made_once() {
             scope.spawn(|| run(&home, &["database", "migrate", "--database-url", &url], 0));
         }
     });
-    assert_eq!(database.number("SELECT count(*) FROM tessera._sqlx_migrations"), 8);
+    assert_eq!(database.number("SELECT count(*) FROM tessera._sqlx_migrations"), 9);
 }
 
 #[test]
