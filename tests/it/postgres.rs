@@ -11,6 +11,7 @@ mod dead_letters;
 mod grants;
 mod interruption;
 mod keys;
+mod openid;
 mod oracle;
 mod origin;
 mod partitions;
