@@ -85,18 +85,16 @@ impl ClaimsRequest {
         if text.len() > CLAIMS_BYTES_MAX {
             return Err(InvalidClaims::TooLong);
         }
-        Self::stored(text)
+        read(text).map(|document| Self::of(&document))
     }
 
-    /// [`ClaimsRequest::parse`] for a text that was read before: written anew it may have become a little longer.
+    /// A text that [`ClaimsRequest::as_str`] once gave, as it is: written anew a number might become another.
     ///
     /// # Errors
     ///
     /// [`InvalidClaims::Syntax`].
     pub fn stored(text: &str) -> Result<Self, InvalidClaims> {
-        let Ok(Value::Object(mut members)) = serde_json::from_str(text) else { return Err(InvalidClaims::Syntax) };
-        let mut asked = |member| members.remove(member).map_or_else(|| Ok(Asked::new()), read_asked);
-        Ok(Self::of(&Document { userinfo: asked("userinfo")?, id_token: asked("id_token")? }))
+        read(text).map(|_| Self { text: Arc::from(text) })
     }
 
     fn of(document: &Document) -> Self {
@@ -104,7 +102,7 @@ impl ClaimsRequest {
         Self { text: Arc::from(serde_json::to_string(document).unwrap_or_default()) }
     }
 
-    /// The text, which [`ClaimsRequest::parse`] reads as the same.
+    /// The text, which [`ClaimsRequest::stored`] reads as the same.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -175,6 +173,12 @@ pub fn is_wanted(asked: &Value, value: &Value) -> bool {
     one && asked.get("values").and_then(Value::as_array).is_none_or(|wanted| wanted.contains(value))
 }
 
+fn read(text: &str) -> Result<Document, InvalidClaims> {
+    let Ok(Value::Object(mut members)) = serde_json::from_str(text) else { return Err(InvalidClaims::Syntax) };
+    let mut asked = |member| members.remove(member).map_or_else(|| Ok(Asked::new()), read_asked);
+    Ok(Document { userinfo: asked("userinfo")?, id_token: asked("id_token")? })
+}
+
 fn read_asked(value: Value) -> Result<Asked, InvalidClaims> {
     let claims = match value {
         Value::Object(claims) => claims,
@@ -237,7 +241,7 @@ mod tests {
         let request = ClaimsRequest::parse(text);
         assert_eq!(request.as_ref().map(ClaimsRequest::as_str).map_err(|error| *error), expected, "{text}");
         if let Ok(request) = request {
-            assert_eq!(ClaimsRequest::parse(request.as_str()), Ok(request), "{text}");
+            assert_eq!(ClaimsRequest::stored(request.as_str()), Ok(request), "{text}");
         }
     }
 
