@@ -127,7 +127,6 @@ type Configure = fn(&mut Config);
 /// `OpenID` Connect Discovery §4 appends where RFC 8414 §3.1 inserts.
 #[test]
 fn discovery_4_the_openid_configuration_stands_behind_the_path_of_the_issuer() {
-    type Configure = fn(&mut Config);
     let with_path = |server: &TestServer, path: &str| server.ask(&Request::get(&format!("{path}{OPENID}")));
     let issuers: [(&str, &str, Configure); 4] = [
         ("https://as.example/tenant/a", "/tenant/a", |config| {
