@@ -9,7 +9,8 @@
 //! | [`clock`] | the only reader of the machine's clocks | | |
 //! | [`oauth`] | words of the RFCs: scope, audience, grant types, redirect URIs, errors; how what is handed out is written | | |
 //! | [`telemetry`] | counters, histograms, log lines | | |
-//! | [`config`] | the only reader of flags, environment and file | | |
+//! | [`fetch`] | what is fetched from others, and what keeps that from being turned inwards; the only connections that the server opens, but that to its database | `clock` `oauth` `signing` (key sets) | whom it is fetched for |
+//! | [`config`] | the only reader of flags, environment and file | `fetch` (its allow-list) | |
 //! | [`journal`] | the append-only log, and the only writer of files | `clock` | what a token is |
 //! | [`password`] | hashes of passwords, and the threads that check them | `clock` `journal` (priorities) | whose they are |
 //! | [`client`] | clients, by what right some register themselves, their registry and its one writer | `clock` `oauth` `journal` `password` `signing` (key sets) | HTTP, SQL |
@@ -91,6 +92,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod endpoint;
+pub mod fetch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod grant;

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An `https` URL, in the one form in which it can be compared with what an operator has allowed.
+/// An `https` URL, in the one form in which it can be compared with what an operator has allowed. An `http` URL of a loopback address
+/// is one too, for tests: nothing of it leaves the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchUri {
     text: String,
+    is_plain: bool,
     host: FetchHost,
     port: u16,
     /// Where the path begins.
@@ -24,7 +26,9 @@ pub enum FetchHost {
 
 /// The longest, in bytes.
 pub const FETCH_URI_BYTES_MAX: usize = 2048;
-const PORT_USUAL: u16 = 443;
+/// The port of `https`, where the URL names none.
+pub const PORT_USUAL: u16 = 443;
+const PORT_PLAIN: u16 = 80;
 
 /// Why a text is no such URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +47,11 @@ impl FetchUri {
         if text.len() > FETCH_URI_BYTES_MAX {
             return Err(InvalidFetchUri("it is longer"));
         }
-        let rest = text.strip_prefix("https://").ok_or(InvalidFetchUri("it does not begin with https://"))?;
+        let (rest, is_plain) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (rest, false),
+            (None, Some(rest)) => (rest, true),
+            (None, None) => return Err(InvalidFetchUri(NOT_HTTPS)),
+        };
         if !rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'<' | b'>' | b'#')) {
             return Err(InvalidFetchUri("it has a character that must be percent-encoded, or a fragment"));
         }
@@ -51,13 +59,23 @@ impl FetchUri {
         let (authority, _) = rest.split_at_checked(end).unwrap_or_default();
         let (host, port) = split_port(authority)?;
         let host = FetchHost::parse(host)?;
-        Ok(Self { text: text.to_owned(), host, port, path_at: text.len() - rest.len() + end })
+        if is_plain && !matches!(host, FetchHost::Address(address) if address.is_loopback()) {
+            return Err(InvalidFetchUri(NOT_HTTPS));
+        }
+        let port = port.unwrap_or(if is_plain { PORT_PLAIN } else { PORT_USUAL });
+        Ok(Self { text: text.to_owned(), is_plain, host, port, path_at: text.len() - rest.len() + end })
     }
 
     /// It as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is fetched without TLS: from a loopback address alone.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// Whom it is fetched from.
@@ -123,15 +141,17 @@ impl fmt::Display for FetchHost {
     }
 }
 
-fn split_port(authority: &str) -> Result<(&str, u16), InvalidFetchUri> {
+const NOT_HTTPS: &str = "it does not begin with https://";
+
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), InvalidFetchUri> {
     let after_host = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let colon = authority.get(after_host..).unwrap_or_default().find(':').map(|colon| after_host + colon);
     let Some((host, port)) = colon.and_then(|colon| authority.split_at_checked(colon)) else {
-        return Ok((authority, PORT_USUAL));
+        return Ok((authority, None));
     };
     let port = port.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let port = port.and_then(|digits| digits.parse().ok()).filter(|port| *port != 0);
-    Ok((host, port.ok_or(InvalidFetchUri("its port is none"))?))
+    Ok((host, Some(port.ok_or(InvalidFetchUri("its port is none"))?)))
 }
 
 #[cfg(test)]
@@ -155,8 +175,13 @@ mod tests {
         check("https://10.1.2.3/", Some(("10.1.2.3", 443, "/")));
         check("https://[::1]:9/", Some(("[::1]", 9, "/")));
         check("https://[::ffff:127.0.0.1]/", Some(("127.0.0.1", 443, "/")));
+        check("http://127.0.0.1:9/k", Some(("127.0.0.1", 9, "/k")));
+        check("http://[::1]", Some(("[::1]", 80, "/")));
         for bad in [
             "http://a.example/",
+            "http://localhost/",
+            "http://10.0.0.1/",
+            "gopher://a.example/",
             "file:///etc/passwd",
             "gopher://a.example/",
             "HTTPS://a.example/",

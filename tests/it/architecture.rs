@@ -8,7 +8,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("oauth", &[]),
     ("telemetry", &[]),
-    ("config", &[]),
+    ("fetch", &["clock", "oauth", "signing"]),
+    ("config", &["fetch"]),
     ("command", &["clock", "config", "journal", "client", "user", "token", "signing", "postgres"]),
     ("journal", &["clock"]),
     ("password", &["clock", "journal"]),
@@ -25,7 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// The composition root, the command line, the properties of parsers and the steps for benches: they may import any room.
 const ROOTS: &[&str] = &["server", "main", "fuzzing", "benching"];
 
-/// Rooms that import nothing of ours at all, not even `telemetry`.
+/// Rooms that do not even import `telemetry`.
 const SELF_CONTAINED: &[&str] = &["clock", "oauth", "config"];
 
 /// Who may name a path that begins so: rooms, or single files.
