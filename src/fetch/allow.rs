@@ -52,6 +52,12 @@ pub const ALLOWED_WORDS: &str = "none, or hosts with commas between them, each a
      private, CGNAT or unique local networks in which it may be, as in keys.corp.example=10.0.0.0/8+fd00::/8";
 
 impl AllowList {
+    /// Nobody.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Whether nothing may be fetched.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

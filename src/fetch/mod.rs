@@ -14,3 +14,10 @@
 
 pub mod address;
 pub mod allow;
+pub mod client;
+pub mod key_sets;
+pub mod metrics;
+pub mod resolve;
+
+#[cfg(test)]
+mod tests;

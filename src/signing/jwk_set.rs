@@ -123,6 +123,30 @@ impl JwkSet {
         Ok(Self(keys))
     }
 
+    /// Takes the keys of a set that is published for everybody: what is not for signatures, or not understood, is left out (RFC 7517
+    /// §5), and of several keys of one `kid` the first counts. Keys without a `kid` are found by their algorithm.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidJwkSet`] where no key is left or too many are, and where a private key has been published.
+    pub fn parse_fetched(document: &JwkSetDocument) -> Result<Self, InvalidJwkSet> {
+        let mut keys: Vec<SetKey> = Vec::new();
+        for (index, document) in document.keys.iter().enumerate() {
+            if document.is_private() {
+                return Err(InvalidJwkSet(format!("key {}: {PRIVATE}", index + 1)));
+            }
+            let Ok(key) = SetKey::parse(document) else { continue };
+            if key.kid.is_none() || keys.iter().all(|before| before.kid != key.kid) {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() || keys.len() > KEYS_MAX {
+            let count = keys.len();
+            return Err(InvalidJwkSet(format!("1 to {KEYS_MAX} keys for signatures are expected, there are {count}")));
+        }
+        Ok(Self(keys))
+    }
+
     /// The document that parses to this.
     #[must_use]
     pub fn to_document(&self) -> JwkSetDocument {
@@ -142,6 +166,12 @@ impl JwkSet {
         is_only.then(|| PublicKey { algorithm, numbers: found.numbers.clone() })
     }
 
+    /// Whether a key of it has that `kid`.
+    #[must_use]
+    pub fn has(&self, kid: &str) -> bool {
+        self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
+    }
+
     /// Whether a key of it may verify with that algorithm.
     #[must_use]
     pub fn verifies(&self, algorithm: SigningAlgorithm) -> bool {
@@ -149,14 +179,20 @@ impl JwkSet {
     }
 }
 
+impl JwkDocument {
+    fn is_private(&self) -> bool {
+        let Self { d, p, q, dp, dq, qi, oth, k, .. } = self;
+        [d, p, q, dp, dq, qi, oth, k].into_iter().any(Option::is_some)
+    }
+}
+
+const PRIVATE: &str = "it has members of a private or symmetric key (d, p, q, dp, dq, qi, oth or k): send the public half alone, and \
+                       make a new key, for this one has been told";
+
 impl SetKey {
     fn parse(document: &JwkDocument) -> Result<Self, &'static str> {
-        let JwkDocument { d, p, q, dp, dq, qi, oth, k, .. } = document;
-        if [d, p, q, dp, dq, qi, oth, k].into_iter().any(Option::is_some) {
-            return Err(
-                "it has members of a private or symmetric key (d, p, q, dp, dq, qi, oth or k): send the public half alone, \
-                        and make a new key, for this one has been told",
-            );
+        if document.is_private() {
+            return Err(PRIVATE);
         }
         if document.usage.as_deref().is_some_and(|usage| usage != "sig") {
             return Err("its use must be sig, or be left out");
