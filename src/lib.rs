@@ -20,7 +20,7 @@
 //! | [`grant`] | one file per grant type, and the authorization request; pure | `clock` `oauth` `client` `user` `token` `signing` | actors, HTTP, I/O |
 //! | [`postgres`] | the queryable copy in PostgreSQL, and the way back from it; the only SQL | `clock` `oauth` `password` `client` `user` `token` `signing` `journal` | actors, HTTP |
 //! | [`shard`] | routing, the actor that owns a shard, recovery | the above but `config` and `postgres` | HTTP, SQL |
-//! | [`endpoint`] | HTTP, one file per endpoint; `page/` is what people see | all above but `journal`, `config` and `postgres` | disk on a request's path |
+//! | [`endpoint`] | HTTP, one file per endpoint; `page/` is what people see | all above but `journal`, `config` and `postgres` (`fetch`: key sets) | disk on a request's path |
 //! | [`command`] | commands that speak to a running server, or work on a directory without one | `clock` `config` `journal` `client` `user` `token` `signing` `postgres` | the server's state |
 //! | [`server`] | the composition root | everything | |
 //! | `benching` | single steps for the benches to measure; in no build but that with the feature `bench` | everything | |
@@ -47,7 +47,7 @@
 //! lowest priority, which check passwords, and a `client-secret` thread for secrets that came with a hash; the `spare` thread, which fills the next journal segment with zeros
 //! and keeps a reserve for revocations; the `snapshot` thread, which walks clients, users and tokens while they go on, writes what
 //! it saw, and retires the segments that no restart and no database needs any more; the `projector` thread, where there is a
-//! database; and a tick every second, which follows the clock, lets shards remove what has expired, rotates keys, and now and then has
+//! database; the `fetch` thread, where an operator lets the server fetch keys of clients; and a tick every second, which follows the clock, lets shards remove what has expired, rotates keys, and now and then has
 //! the clients looked at that have registered themselves: those that nobody uses go.
 //!
 //! # What always holds
@@ -74,6 +74,8 @@
 //! - The database may be slow or gone: no request waits for it, and the journal keeps what it lacks, up to its budget.
 //! - A client that registered itself is deleted for lying idle only while nothing of it lives: each token, code, device and grant in
 //!   memory holds its client's generation, so it is seen without a search.
+//! - Nothing is fetched from a host that no operator has named, nor from an address that was not checked; nobody waits for a fetch
+//!   but who presents an assertion of a client whose keys are there.
 //! - Garbage never reaches an actor; full mailboxes and lanes refuse with 503 and change nothing.
 //! - Nothing prints or stores a token or a secret, nor a piece of one: digests alone are kept.
 //!

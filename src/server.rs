@@ -27,7 +27,7 @@ use crate::clock::{Clock, Tick};
 use crate::command::socket::SOCKET_NAME;
 use crate::config::secret::BootstrapClient;
 use crate::config::value::Durability;
-use crate::config::{Config, HttpConfig, PeopleConfig, RegistrationConfig};
+use crate::config::{Config, FetchConfig, HttpConfig, PeopleConfig, RegistrationConfig};
 use crate::endpoint::Surface;
 use crate::endpoint::guesses::Guesses;
 use crate::endpoint::operator_login::OperatorLogin;
@@ -36,6 +36,10 @@ use crate::endpoint::page::{Pages, PagesError};
 use crate::endpoint::register::RegistrationQuota;
 use crate::endpoint::server::Listening;
 use crate::endpoint::service::{Gate, Service};
+use crate::fetch::client::{Fetcher, Roots, RootsError};
+use crate::fetch::key_sets::{KeySets, RunningFetches};
+use crate::fetch::metrics::FetchMetrics;
+use crate::fetch::resolve::SystemResolver;
 use crate::grant::Defaults;
 use crate::journal::disk::DiskLock;
 use crate::journal::snapshot::SnapshotRead;
@@ -89,6 +93,8 @@ pub struct Server {
     snapshots: Option<RunningSnapshots>,
     /// `None` where there is no database.
     projector: Option<RunningProjector>,
+    /// `None` where nothing is fetched.
+    fetches: Option<RunningFetches>,
     running_shards: RunningShards,
     /// Those of the clients, of the users and of the keys.
     arbiters: [Arbiter; 3],
@@ -177,6 +183,9 @@ pub enum StartError {
     /// The operator's templates cannot be read.
     #[error(transparent)]
     Theme(#[from] ThemeError),
+    /// There is no authority whose certificates are believed.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// A thread ended before it was done.
     #[error("a thread of the recovery ended before it was done")]
     Panicked,
@@ -229,6 +238,8 @@ impl Server {
             Some(issuer) => Arc::from(issuer.as_str()),
             None => Arc::from(format!("http://{address}")),
         };
+        let fetch_metrics = Arc::new(FetchMetrics::default());
+        let fetches = start_fetches(&config.fetch, &clock, &fetch_metrics)?;
         let pages = Pages::new(&read_theme(config.http.templates_dir.as_deref())?, &issuer)?;
         let router = Router::new(keys.shard_hash, usize::from(config.shards.count));
         let start =
@@ -275,6 +286,7 @@ impl Server {
             journal: kept.journal().map(Journal::metrics),
             snapshots: snapshots.as_ref().map(|running| running.snapshots().metrics()),
             projection,
+            fetches: fetches.is_some().then_some(fetch_metrics),
         };
         let people = People {
             users: Arc::clone(&ground.registries.users),
@@ -292,6 +304,7 @@ impl Server {
             user_actor: users.actor,
             logins: users.logins,
             secret_pool: users.secret_pool,
+            key_sets: fetches.as_ref().map_or_else(KeySets::off, RunningFetches::key_sets),
             shards: Arc::clone(&shards),
             snapshots: snapshots.as_ref().map(RunningSnapshots::snapshots),
             defaults: Defaults {
@@ -331,6 +344,7 @@ impl Server {
             ticks,
             snapshots,
             projector,
+            fetches,
             running_shards,
             arbiters: [clients.arbiter, users.arbiter, signing_keys.arbiter],
             key_upkeep: signing_keys.upkeep,
@@ -363,6 +377,9 @@ impl Server {
             listener.end().await;
         }
         self.ticks.abort();
+        if let Some(fetches) = self.fetches {
+            fetches.stop();
+        }
         if let Some(snapshots) = self.snapshots {
             snapshots.stop();
         }
@@ -456,6 +473,21 @@ impl RunningClients {
         let actor = ClientActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         Self { actor, arbiter, metrics }
     }
+}
+
+fn start_fetches(
+    config: &FetchConfig,
+    clock: &Arc<Clock>,
+    metrics: &Arc<FetchMetrics>,
+) -> Result<Option<RunningFetches>, StartError> {
+    // Also where nothing is fetched: who names a file means it.
+    let named = config.ca_file.as_deref().map(Roots::read).transpose()?;
+    if config.allow.is_empty() {
+        return Ok(None);
+    }
+    let roots = named.map_or_else(Roots::of_system, Ok)?;
+    let fetcher = Fetcher::new(config.allow.clone(), config.limits, Arc::new(SystemResolver), roots);
+    Ok(Some(RunningFetches::start(fetcher, Arc::clone(clock), Arc::clone(metrics))?))
 }
 
 fn registration_quota(config: &RegistrationConfig) -> RegistrationQuota {

@@ -11,7 +11,7 @@ use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::oauth::unique_members::UniqueMembers;
 
 /// The members of [`ClientMetadataDocument`] that a client may say itself. The others are the operator's.
-const OWN_MEMBERS: [&str; 21] = [
+const OWN_MEMBERS: [&str; 22] = [
     "application_type",
     "client_name",
     "client_uri",
@@ -20,6 +20,7 @@ const OWN_MEMBERS: [&str; 21] = [
     "grant_types",
     "id_token_signed_response_alg",
     "jwks",
+    "jwks_uri",
     "logo_uri",
     "policy_uri",
     "post_logout_redirect_uris",
@@ -54,9 +55,6 @@ impl RegistrationRequest {
         members.retain(|_, value| !value.is_null());
         if let Some(statement) = members.get("software_statement") {
             return Err(refused_statement(statement));
-        }
-        if members.contains_key("jwks_uri") {
-            return Err(invalid("jwks_uri: this server fetches nothing; send the keys themselves as jwks"));
         }
         let mut own = Map::new();
         for (member, value) in members {

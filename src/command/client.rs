@@ -60,6 +60,10 @@ fn updatable(client: Value) -> Map<String, Value> {
 
 fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) -> Result<(), CommandError> {
     let jwks = metadata.jwks.as_deref().map(read_jwks).transpose()?;
+    if jwks.is_some() || metadata.jwks_uri.is_some() {
+        // The one takes the place of the other.
+        document.retain(|member, _| !matches!(member.as_str(), "jwks" | "jwks_uri"));
+    }
     if metadata.token_endpoint_auth_method.as_ref().is_some_and(|method| method != "private_key_jwt") {
         // What only a client that signs may have.
         document
@@ -98,6 +102,7 @@ fn apply(document: &mut Map<String, Value>, metadata: &ClientMetadata) -> Result
     set("application_type", metadata.application_type.as_ref().map(|kind| json!(kind)));
     set("token_endpoint_auth_method", metadata.token_endpoint_auth_method.as_ref().map(|method| json!(method)));
     set("jwks", jwks);
+    set("jwks_uri", metadata.jwks_uri.as_ref().map(|uri| json!(uri)));
     let alg = metadata.token_endpoint_auth_signing_alg.as_ref();
     set("token_endpoint_auth_signing_alg", alg.map(|alg| json!(alg)));
     set("refresh_token_rotation", metadata.refresh_token_rotation.map(|rotates| json!(rotates)));

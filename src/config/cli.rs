@@ -370,6 +370,9 @@ pub struct ClientMetadata {
     /// A file with the public keys that the client signs its assertions with: a JWK Set, of at most 64 KiB.
     #[arg(long, value_name = "FILE")]
     pub jwks: Option<PathBuf>,
+    /// Where the client publishes those keys instead; the server's `--fetch-allow` has to name the host.
+    #[arg(long, value_name = "URL", conflicts_with = "jwks")]
+    pub jwks_uri: Option<String>,
     /// The only algorithm that the client signs its assertions with; by default those that its keys are for.
     #[arg(long, value_name = "ALG", value_parser = ["EdDSA", "ES256", "ES384", "RS256", "PS256"])]
     pub token_endpoint_auth_signing_alg: Option<String>,
@@ -572,6 +575,7 @@ mod tests {
             "client create --grant-type authorization_code --grant-type device_code --redirect-uri https://a.example/cb \
              --application-type native --token-endpoint-auth-method none --refresh-token-retry-seconds 0 \
              --allowed-cors-origin https://a.example",
+            "client update a --jwks-uri https://client.example/keys",
             "client create --access-token-format jwt --access-token-signing-alg ES384",
             "client update a --access-token-format opaque",
             "client delete a",

@@ -29,6 +29,8 @@ use crate::config::error::ConfigErrors;
 use crate::config::secret::{BootstrapClient, DatabaseUrl, MasterKey};
 use crate::config::setting::SETTINGS;
 use crate::config::value::{Durability, Issuer, KeyAlgorithms, LogFormat, LoginUrl};
+use crate::fetch::allow::AllowList;
+use crate::fetch::client::FetchLimits;
 
 /// The file that is read, if it exists, when neither `--config` nor `TESSERA_CONFIG` names one.
 pub const DEFAULT_FILE: &str = "./tessera.toml";
@@ -64,6 +66,8 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// How many clients may register themselves, and for how long they stay.
     pub registration: RegistrationConfig,
+    /// What is fetched from others.
+    pub fetch: FetchConfig,
     /// How people log in, and for how long.
     pub people: PeopleConfig,
     /// A client to make on the first start.
@@ -159,6 +163,17 @@ pub struct RegistrationConfig {
     pub registration_address_per_hour: u32,
     /// How many may register with one initial access token in an hour: 1 to 100,000, default 100.
     pub registration_token_per_hour: u32,
+}
+
+/// What is fetched from others. By default nothing.
+#[derive(Debug, Default)]
+pub struct FetchConfig {
+    /// From whom.
+    pub allow: AllowList,
+    /// The certificates of authorities that are believed, in place of the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// What a fetch may take. No setting: see [`FetchLimits`], and less in tests.
+    pub limits: FetchLimits,
 }
 
 /// How people log in, and for how long.

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::secret::{BootstrapClient, DatabaseUrl, MasterKey};
 use crate::config::value::{ByteSize, Durability, Issuer, KeyAlgorithms, LogFormat, LoginUrl};
 use crate::config::{Config, THREADS_MAX};
+use crate::fetch::allow::ALLOWED_WORDS;
 
 /// One setting: all its names, what people are told about it, and how it gets into a [`Config`] and out again.
 #[derive(Debug)]
@@ -496,6 +497,34 @@ pub(super) static SETTINGS: &[Setting] = &[
             put(&mut config.registration.registration_token_per_hour, Some(number))
         }),
         show: |config| config.registration.registration_token_per_hour.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "fetch_allow",
+        flag: "fetch-allow",
+        variable: "TESSERA_FETCH_ALLOW",
+        heading: "Clients and tokens",
+        placeholder: "HOSTS",
+        meaning: "The hosts from which the server may fetch the keys of clients (jwks_uri), with commas between them.\n\n\
+            Each is a name, perhaps with a port other than 443: client.example, client.example:8443, or *.partner.example for every name \
+            below. Only https; no redirect is followed; a name with a loopback, private or otherwise special address is refused. For \
+            clients inside, add the networks in which a host may be: keys.corp.example=10.0.0.0/8+fd00::/8.",
+        default: Some("none: the server fetches nothing, and refuses jwks_uri"),
+        kind: Kind::Text(ALLOWED_WORDS, |config, text| put(&mut config.fetch.allow, text.parse().ok())),
+        show: |config| config.fetch.allow.to_string(),
+        ..Setting::PLAIN
+    },
+    Setting {
+        name: "fetch_ca_file",
+        flag: "fetch-ca-file",
+        variable: "TESSERA_FETCH_CA_FILE",
+        heading: "Clients and tokens",
+        placeholder: "FILE",
+        meaning: "The certificates of the authorities that the hosts of --fetch-allow are believed by, in PEM.\n\n\
+            They take the place of the machine's; append those to the file to believe both.",
+        default: Some("none: those of the machine"),
+        kind: Kind::Text("the path of a file", |config, text| put(&mut config.fetch.ca_file, path(text).map(Some))),
+        show: |config| config.fetch.ca_file.as_ref().map_or_else(|| NONE.to_owned(), |path| path.display().to_string()),
         ..Setting::PLAIN
     },
     Setting {

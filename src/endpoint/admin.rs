@@ -15,9 +15,7 @@ use crate::client::actor::{
 };
 use crate::client::id::ClientId;
 use crate::client::initial_access::InitialAccessId;
-use crate::client::metadata::{
-    AccessTokenFormat, ClientKeys, ClientMetadata, ClientMetadataDocument, InvalidClientMetadata,
-};
+use crate::client::metadata::{AccessTokenFormat, ClientMetadata, ClientMetadataDocument, InvalidClientMetadata};
 use crate::client::registration::Registration;
 use crate::client::secret::ClientSecret;
 use crate::endpoint::Surface;
@@ -224,7 +222,7 @@ fn read_json<'a, T: Deserialize<'a>>(request: &'a Arrived<'_>) -> Result<T, Reje
 /// Metadata that this server can keep its word on: there is a key for what the client's tokens are signed with, or one is made.
 fn read_metadata(request: &Arrived<'_>, document: &ClientMetadataDocument) -> Result<ClientMetadata, Rejection> {
     let metadata = ClientMetadata::parse_new(document)?;
-    check_fetch(&metadata)?;
+    request.service.check_fetch(&metadata)?;
     check_algorithms(request, &metadata)?;
     Ok(metadata)
 }
@@ -247,14 +245,6 @@ pub(super) fn check_algorithms(request: &Arrived<'_>, metadata: &ClientMetadata)
         known => format!("must be one of {}", known.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")),
     };
     Err(InvalidClientMetadata { member, reason })
-}
-
-/// Whether what a client's metadata has the server fetch may be fetched.
-fn check_fetch(metadata: &ClientMetadata) -> Result<(), OAuthError> {
-    if matches!(metadata.keys, Some(ClientKeys::At(_))) {
-        return Err(invalid_metadata(&"jwks_uri: this server fetches nothing; register the keys themselves as jwks"));
-    }
-    Ok(())
 }
 
 fn invalid_metadata(error: &dyn ToString) -> OAuthError {

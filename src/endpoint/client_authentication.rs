@@ -20,6 +20,7 @@ use crate::grant::client_assertion::{CLIENT_ASSERTION_TYPE, ClientAssertion, Inv
 use crate::oauth::error::{OAuthError, OAuthErrorCode};
 use crate::password::hash::PASSWORD_BYTES_MAX;
 use crate::password::pool::Busy;
+use crate::signing::jwk_set::JwkSet;
 use crate::token::proof::ProofKind;
 
 /// The longest pair of credentials, decoded from base64, in bytes.
@@ -143,7 +144,8 @@ fn has_assertion(form: &Form<'_>) -> bool {
 /// Where the caller presents an assertion: checks it, uses it up, and answers who the caller is, when that is durable. `None` where
 /// there is none.
 ///
-/// It is verified on the worker's own thread: at most one signature a request, of a key that was registered and has 4096 bits at
+/// Keys behind a `jwks_uri` may have to be fetched first, which is waited for. It is verified on the worker's own thread: at most one
+/// signature a request (two, where keys without names are fetched again), of a key that was registered and has 4096 bits at
 /// most, which takes a fraction of a millisecond, and only once all else that it says is right.
 ///
 /// # Errors
@@ -166,12 +168,22 @@ pub(super) async fn prove_assertion(request: &LoadedRequest<'_>) -> Result<Optio
     let client = service.registry.find(&assertion.client_id);
     let client = client.filter(|client| client.metadata.uses_assertions());
     let client = client.ok_or_else(|| invalid(InvalidAssertion(UNPROVEN)))?;
-    let Some(ClientKeys::Registered(keys)) = &client.metadata.keys else {
-        return Err(
-            invalid_client("this server fetches nothing, and the keys of this client are behind a jwks_uri").into()
-        );
-    };
-    assertion.verify(keys, client.metadata.token_endpoint_auth_signing_alg).map_err(invalid)?;
+    let only = client.metadata.token_endpoint_auth_signing_alg;
+    match &client.metadata.keys {
+        Some(ClientKeys::Registered(keys)) => assertion.verify(keys, only).map_err(invalid)?,
+        Some(ClientKeys::At(uri)) => {
+            let lacks = |keys: &JwkSet| assertion.needs_newer_keys(keys, only);
+            let keys = service.key_sets.find(uri, request.now, lacks).await;
+            // Why not is in the log: whoever may register an address does not learn what is there.
+            let keys = keys.map_err(|error| invalid_client(error.to_string()))?;
+            assertion.verify(&keys, only).map_err(invalid)?;
+            let now = service.registry.find(client.id.as_str());
+            if now.is_none_or(|now| now.metadata.keys != client.metadata.keys) {
+                return Err(invalid_client("the client was changed meanwhile").into());
+            }
+        }
+        None => return Err(invalid(InvalidAssertion(UNPROVEN))),
+    }
     let digest = service.proof_key.digest(ProofKind::ClientAssertion, client.id.as_str(), &assertion.jti);
     if !service.shards.use_proof(digest, assertion.expires_at).await? {
         return Err(invalid(InvalidAssertion(

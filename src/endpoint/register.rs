@@ -88,6 +88,7 @@ async fn registered(
     let body = std::str::from_utf8(&request.body).map_err(not_text)?;
     let metadata = RegistrationRequest::parse(body)?.admit(&token.policy)?;
     check_algorithms(request, &metadata)?;
+    request.service.check_fetch(&metadata).map_err(OAuthError::from)?;
     let asked = RegisterClient { initial_access: token.id, metadata, clients_max };
     let (client, secret) = ask(&request.service.clients, asked).await?;
     tracing::info!(client_id = client.id.as_str(), initial_access_token = %token.id, "a client has registered itself");

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use ring::rand::SecureRandom;
 
 use crate::client::actor::ClientActor;
+use crate::client::metadata::{ClientKeys, ClientMetadata, InvalidClientMetadata};
 use crate::client::registry::ClientRegistry;
 use crate::clock::Clock;
 use crate::endpoint::guesses::Guesses;
@@ -16,6 +17,7 @@ use crate::endpoint::operator_login::OperatorLogin;
 use crate::endpoint::page::Pages;
 use crate::endpoint::page::csrf::Csrf;
 use crate::endpoint::register::RegistrationQuota;
+use crate::fetch::key_sets::KeySets;
 use crate::grant::Defaults;
 use crate::oauth::algorithm::SigningAlgorithm;
 use crate::password::pool::PasswordPool;
@@ -51,6 +53,8 @@ pub struct Service {
     pub logins: Arc<Logins>,
     /// Checks the secrets of clients that came with a hash.
     pub secret_pool: Arc<PasswordPool>,
+    /// The keys of clients that are behind a `jwks_uri`.
+    pub key_sets: KeySets,
     /// The tokens.
     pub shards: Arc<Shards>,
     /// Snapshots and backups; `None` with durability `memory`.
@@ -96,6 +100,30 @@ pub struct Service {
 impl fmt::Debug for Service {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Service").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Whether what a client's metadata has the server fetch may be fetched.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidClientMetadata`] names the member.
+    pub(super) fn check_fetch(&self, metadata: &ClientMetadata) -> Result<(), InvalidClientMetadata> {
+        let Some(ClientKeys::At(uri)) = &metadata.keys else { return Ok(()) };
+        let allow = self.key_sets.allow();
+        if allow.find(uri).is_some() {
+            return Ok(());
+        }
+        let reason = if allow.is_empty() {
+            "this server fetches nothing, for its setting fetch_allow names no host; register the keys themselves as jwks".to_owned()
+        } else {
+            let (host, port) = (uri.host(), uri.port());
+            format!(
+                "this server's setting fetch_allow does not allow {host} at port {port}; register the keys themselves as jwks"
+            )
+        };
+        Err(InvalidClientMetadata { member: "jwks_uri", reason })
     }
 }
 

@@ -83,6 +83,16 @@ impl<'a> ClientAssertion<'a> {
         Ok(Self { text, algorithm, kid, client_id, jti, expires_at })
     }
 
+    /// Whether there may be newer keys than these that it was signed with: they lack the one that it names; or it names none, and none
+    /// of them has signed it.
+    #[must_use]
+    pub fn needs_newer_keys(&self, keys: &JwkSet, only: Option<SigningAlgorithm>) -> bool {
+        match &self.kid {
+            Some(kid) => !keys.has(kid),
+            None => self.verify(keys, only).is_err(),
+        }
+    }
+
     /// Whether a key of that client has signed it, with the algorithm that it has registered if it has registered one.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use prometheus_client::registry::Unit;
 use crate::client::actor::ClientMessage;
 use crate::client::registry::ClientRegistry;
 use crate::clock::{Clock, UnixTime};
+use crate::fetch::metrics::{FetchMetrics, OUTCOMES};
 use crate::journal::{JournalMetrics, JournalReader, Lsn};
 use crate::password::pool::PasswordPool;
 use crate::shard::snapshot::SnapshotMetrics;
@@ -37,6 +38,8 @@ pub(super) struct Sources {
     pub(super) snapshots: Option<Arc<SnapshotMetrics>>,
     /// `None` where there is no database.
     pub(super) projection: Option<Projection>,
+    /// `None` where nothing is fetched.
+    pub(super) fetches: Option<Arc<FetchMetrics>>,
 }
 
 impl Sources {
@@ -48,6 +51,7 @@ impl Sources {
             families.extend(self.journal.iter().flat_map(|journal| journal_families(journal)));
             families.extend(self.snapshots.iter().flat_map(|snapshots| snapshot_families(snapshots)));
             families.extend(self.projection.iter().flat_map(Projection::families));
+            families.extend(self.fetches.iter().flat_map(|fetches| fetch_families(fetches)));
             let clients = Points::Gauges(vec![(Vec::new(), as_gauge(self.registry.len() as u64))]);
             families.push(family("clients", "Registered clients", None, clients));
             let deleted = Points::Counters(vec![(Vec::new(), self.idle_clients_deleted.value())]);
@@ -239,6 +243,20 @@ fn snapshot_families(snapshots: &SnapshotMetrics) -> Vec<Family> {
             None,
             counter(snapshots.retired_segments.value()),
         ),
+    ]
+}
+
+fn fetch_families(fetches: &FetchMetrics) -> Vec<Family> {
+    let outcomes = OUTCOMES.iter().zip(&fetches.by_outcome);
+    let outcomes = outcomes.map(|(outcome, count)| (vec![("outcome", (*outcome).to_owned())], count.value()));
+    let durations = Points::Histograms(Scale::Nanoseconds, vec![(Vec::new(), totals([&fetches.duration]))]);
+    let sets = Points::Gauges(vec![(Vec::new(), as_gauge(fetches.key_sets.value()))]);
+    let stale = Points::Counters(vec![(Vec::new(), fetches.stale.value())]);
+    vec![
+        family("fetches", "Documents fetched, or not", None, Points::Counters(outcomes.collect())),
+        family("fetch_duration", "How long a fetch took", Some(Unit::Seconds), durations),
+        family("fetched_key_sets", "Addresses of keys of clients", None, sets),
+        family("stale_key_sets_used", "Uses of keys that could not be fetched again", None, stale),
     ]
 }
 

@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("postgres", &["clock", "oauth", "password", "client", "user", "token", "signing", "journal"]),
     ("grant", &["clock", "oauth", "client", "user", "token", "signing"]),
     ("shard", &["clock", "oauth", "client", "user", "token", "signing", "grant", "journal"]),
-    ("endpoint", &["clock", "oauth", "client", "user", "token", "signing", "grant", "shard", "password"]),
+    ("endpoint", &["clock", "oauth", "client", "user", "token", "signing", "grant", "shard", "password", "fetch"]),
 ];
 
 /// The composition root, the command line, the properties of parsers and the steps for benches: they may import any room.

@@ -17,8 +17,8 @@ const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A client that signs.
 pub(crate) struct Signer {
-    id: String,
-    key: PrivateKey,
+    pub(crate) id: String,
+    pub(crate) key: PrivateKey,
 }
 
 impl Signer {
@@ -35,13 +35,13 @@ impl Signer {
         Self { id: id.to_owned(), key }
     }
 
-    fn sign(&self, header: &str, claims: &str) -> String {
+    pub(crate) fn sign(&self, header: &str, claims: &str) -> String {
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = self.key.sign(text.as_bytes(), &SystemRandom::new(), <[u8]>::to_vec).unwrap();
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    fn claims(&self, server: &TestServer, jti: &str) -> Value {
+    pub(crate) fn claims(&self, server: &TestServer, jti: &str) -> Value {
         json!({ "iss": self.id, "sub": self.id, "aud": server.issuer, "jti": jti, "exp": START_SECONDS + 60 })
     }
 
@@ -50,7 +50,7 @@ impl Signer {
     }
 }
 
-fn new_key() -> PrivateKey {
+pub(crate) fn new_key() -> PrivateKey {
     PrivateKey::generate(SigningAlgorithm::EdDsa, &SystemRandom::new()).unwrap()
 }
 

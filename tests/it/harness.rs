@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tessera::clock::{Clock, ManualTime, UnixTime};
+use tessera::clock::{Clock, ManualTime, TimeSource as _, UnixTime};
 use tessera::config::Config;
 use tessera::config::secret::{BootstrapClient, MasterKey};
 use tessera::config::value::{Durability, KeyAlgorithms};
@@ -37,8 +37,11 @@ pub(crate) struct TestServer {
 /// What stays when a server goes.
 struct Directory {
     directory: Option<TempDir>,
-    configure: fn(&mut Config),
+    configure: Configure,
 }
+
+/// What a test decides about settings.
+type Configure = Arc<dyn Fn(&mut Config) + Send + Sync>;
 
 enum Command {
     Tick,
@@ -66,22 +69,23 @@ impl TestServer {
     }
 
     /// A server with other settings.
-    pub(crate) fn start_with(configure: fn(&mut Config)) -> Self {
-        let directory = Directory { directory: Some(TempDir::new().unwrap()), configure };
+    pub(crate) fn start_with(configure: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
+        let directory = Directory { directory: Some(TempDir::new().unwrap()), configure: Arc::new(configure) };
         Self::start_in(directory, ManualTime::new(UnixTime::from_seconds(START_SECONDS)))
     }
 
     /// Stops it and starts another on what it has left.
     pub(crate) fn restart(mut self) -> Self {
         self.stop();
-        let directory = Directory { directory: self.directory.directory.take(), configure: self.directory.configure };
+        let configure = Arc::clone(&self.directory.configure);
+        let directory = Directory { directory: self.directory.directory.take(), configure };
         Self::start_in(directory, self.time.clone())
     }
 
     /// Stops it and starts another with other settings on what it has left.
-    pub(crate) fn restart_with(mut self, configure: fn(&mut Config)) -> Self {
+    pub(crate) fn restart_with(mut self, configure: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
         self.stop();
-        let directory = Directory { directory: self.directory.directory.take(), configure };
+        let directory = Directory { directory: self.directory.directory.take(), configure: Arc::new(configure) };
         Self::start_in(directory, self.time.clone())
     }
 
@@ -129,6 +133,11 @@ impl TestServer {
     /// Lets the shards remove what has expired.
     pub(crate) fn tick(&self) {
         self.commands.send(Command::Tick).unwrap();
+    }
+
+    /// What the time is, in seconds since the epoch.
+    pub(crate) fn time_seconds(&self) -> u64 {
+        self.time.wall().as_seconds()
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

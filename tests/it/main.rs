@@ -20,6 +20,7 @@ mod end_session;
 mod golden;
 mod harness;
 mod http;
+mod jwks_uri;
 mod keys;
 mod limits;
 mod metrics;
