@@ -321,7 +321,7 @@ fn keys_are_used_for_an_hour_more_while_their_site_fails() {
     server.time.advance(Duration::from_secs(1));
     check_refused(&ask(&server, &signer, "key", "6"), UNAVAILABLE);
     let metrics = server.ask(&Request::get("/metrics")).body;
-    assert!(metrics.contains("tessera_stale_key_sets_used_total 4\n"), "{metrics}");
+    assert!(metrics.contains("tessera_stale_key_sets_used_total{} 4\n"), "{metrics}");
 }
 
 #[test]
