@@ -305,7 +305,8 @@ pub struct CreateClient {
     .args(["name", "scope", "audience", "introspection", "access_token_lifetime_seconds", "access_token_format",
            "access_token_signing_alg", "grant_type", "redirect_uri", "post_logout_redirect_uri", "application_type", "token_endpoint_auth_method", "refresh_token_rotation", "refresh_token_retry_seconds",
            "refresh_token_lifetime_seconds", "refresh_token_idle_seconds", "require_pushed_authorization_requests",
-           "nonce_instead_of_pkce", "skip_consent", "allowed_cors_origin", "id_token_signed_response_alg", "default_max_age"]))]
+           "nonce_instead_of_pkce", "skip_consent", "allowed_cors_origin", "id_token_signed_response_alg", "default_max_age",
+           "jwks", "jwks_uri", "token_endpoint_auth_signing_alg"]))]
 pub struct UpdateClient {
     /// The client to change.
     #[arg(value_name = "CLIENT_ID")]
@@ -576,6 +577,8 @@ mod tests {
              --application-type native --token-endpoint-auth-method none --refresh-token-retry-seconds 0 \
              --allowed-cors-origin https://a.example",
             "client update a --jwks-uri https://client.example/keys",
+            "client update a --jwks keys.json",
+            "client update a --token-endpoint-auth-signing-alg EdDSA",
             "client create --access-token-format jwt --access-token-signing-alg ES384",
             "client update a --access-token-format opaque",
             "client delete a",
@@ -597,6 +600,7 @@ mod tests {
             "client show a --workers 2",
             "client update a",
             "client update --name b",
+            "client update a --jwks keys.json --jwks-uri https://client.example/keys",
             "client update a --client-id b",
             "client create --introspection all",
             "client create --grant-type password",

@@ -391,6 +391,8 @@ mod tests {
             ("dynamic_client_idle_days", "30"),
             ("registration_address_per_hour", "3"),
             ("registration_token_per_hour", "5"),
+            ("fetch_allow", "client.example,*.corp.example:8443=10.0.0.0/8+fd00::/8"),
+            ("fetch_ca_file", "/etc/tessera-ca.pem"),
             ("session_lifetime_seconds", "86400"),
             ("session_idle_seconds", "600"),
             ("login_failures_max", "7"),
