@@ -77,6 +77,8 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use ring::rand::SystemRandom;
     use rsa::BigUint;
+    use rsa::pkcs8::DecodePrivateKey as _;
+    use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
     use serde_json::{Value, json};
 
     use super::*;
@@ -191,7 +193,7 @@ mod tests {
             let one = fixed(&BigUint::from(1_u8));
             let above = fixed(&(BigUint::from_bytes_be(s) % BigUint::from(1_u64 << 20)));
             let mirrored = fixed(&(&order - BigUint::from_bytes_be(s)));
-            let cases: [(&str, Vec<u8>, Result<(), VerifyError>); 15] = [
+            let cases: [(&str, Vec<u8>, Result<(), VerifyError>); 16] = [
                 ("as it is", good.clone(), Ok(())),
                 ("s mirrored, which JWS allows", [r, &mirrored].concat(), Ok(())),
                 ("empty", vec![], Err(VerifyError::Signature)),
@@ -207,6 +209,7 @@ mod tests {
                 ("a byte short", good[1..].to_vec(), Err(VerifyError::Signature)),
                 ("a byte behind", [&good[..], &[0]].concat(), Err(VerifyError::Signature)),
                 ("a byte before", [&[0], &good[..]].concat(), Err(VerifyError::Signature)),
+                ("in DER, as X.509 has it", der(r, s), Err(VerifyError::Signature)),
             ];
             for (name, signature, expected) in cases {
                 let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature));
@@ -215,6 +218,87 @@ mod tests {
             check(&format!("{token}="), key.public(), Err(VerifyError::Malformed));
         }
     }
+
+    /// `SEQUENCE { INTEGER r, INTEGER s }` (RFC 3279 §2.2.3).
+    fn der(r: &[u8], s: &[u8]) -> Vec<u8> {
+        let integer = |bytes: &[u8]| {
+            let digits = BigUint::from_bytes_be(bytes).to_bytes_be();
+            let sign: &[u8] = if digits[0] < 128 { &[] } else { &[0] };
+            [&[2, u8::try_from(sign.len() + digits.len()).unwrap()], sign, &digits].concat()
+        };
+        let content = [integer(r), integer(s)].concat();
+        [&[0x30, u8::try_from(content.len()).unwrap()], &content[..]].concat()
+    }
+
+    /// The kinds of the signatures that Wycheproof has for PKCS #1 v1.5 and for PSS.
+    #[test]
+    fn rsa_takes_one_form_of_a_signature() {
+        let random = SystemRandom::new();
+        let pkcs8 = PrivateKey::generate(SigningAlgorithm::Rs256, &random).unwrap().as_pkcs8().to_vec();
+        let [rs256, ps256] = [SigningAlgorithm::Rs256, SigningAlgorithm::Ps256]
+            .map(|algorithm| PrivateKey::of_pkcs8(algorithm, zeroize::Zeroizing::new(pkcs8.clone())).unwrap());
+        let raw = rsa::RsaPrivateKey::from_pkcs8_der(&pkcs8).unwrap();
+        let (n, bytes_max) = (raw.n().clone(), 256);
+        let power = |padded: &[u8]| {
+            let digits = BigUint::from_bytes_be(padded).modpow(raw.d(), &n).to_bytes_be();
+            [vec![0; bytes_max - digits.len()], digits].concat()
+        };
+        // RFC 8017 §9.2: `00 01 FF … FF 00 DigestInfo`.
+        let padded = |start: [u8; 2], fill: u8, end: u8, info: &[u8], behind: &[u8]| {
+            let filled = bytes_max - 3 - info.len() - behind.len();
+            [&start[..], &vec![fill; filled], &[end], info, behind].concat()
+        };
+        let info = |digest: &[u8]| [SHA256_INFO, digest].concat();
+        for key in [&rs256, &ps256] {
+            let name = key.public().algorithm.as_str();
+            let token = signed(key, &format!(r#"{{"alg":"{name}"}}"#), "{}");
+            let (text, signature) = token.rsplit_once('.').unwrap();
+            let good = bytes(signature);
+            let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+            let digest = digest.as_ref();
+            let other = ring::digest::digest(&ring::digest::SHA256, b"another text");
+            let is_rs256 = name == "RS256";
+            let by_number = if is_rs256 { Ok(()) } else { Err(VerifyError::Signature) };
+            let wrong = Err(VerifyError::Signature);
+            let cases = [
+                ("as it is", good.clone(), Ok(())),
+                ("PKCS #1 v1.5", power(&padded([0, 1], 0xff, 0, &info(digest), &[])), by_number),
+                ("of another text", power(&padded([0, 1], 0xff, 0, &info(other.as_ref()), &[])), wrong),
+                ("of another block type", power(&padded([0, 2], 0xff, 0, &info(digest), &[])), wrong),
+                ("filled otherwise", power(&padded([0, 1], 0xfe, 0, &info(digest), &[])), wrong),
+                ("without an end of the filling", power(&padded([0, 1], 0xff, 0xff, &info(digest), &[])), wrong),
+                // Bleichenbacher's forgery of 2006 hides what is wrong there.
+                ("something behind it", power(&padded([0, 1], 0xff, 0, &info(digest), &[0; 16])), wrong),
+                ("without the name of the digest", power(&padded([0, 1], 0xff, 0, digest, &[])), wrong),
+                ("the digest alone", power(digest), wrong),
+                ("a byte short", good[1..].to_vec(), wrong),
+                ("its last byte gone", good[..good.len() - 1].to_vec(), wrong),
+                ("a byte before", [&[0], &good[..]].concat(), wrong),
+                ("a byte behind", [&good[..], &[0]].concat(), wrong),
+                ("not reduced", (BigUint::from_bytes_be(&good) + &n).to_bytes_be(), wrong),
+                ("zero", vec![0; bytes_max], wrong),
+                ("one", [&vec![0; bytes_max - 1][..], &[1]].concat(), wrong),
+                ("the modulus", n.to_bytes_be(), wrong),
+                ("the modulus less one", (&n - BigUint::from(1_u8)).to_bytes_be(), wrong),
+                ("empty", vec![], wrong),
+            ];
+            for (case, signature, expected) in cases {
+                let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature));
+                assert_eq!(verify::<Value>(&token, key.public(), None).map(|_| ()), expected, "{name}: {case}");
+            }
+        }
+        // The one's signature is none of the other's.
+        let token = signed(&rs256, r#"{"alg":"PS256"}"#, "{}");
+        check(&token, ps256.public(), Err(VerifyError::Signature));
+        let token = signed(&ps256, r#"{"alg":"RS256"}"#, "{}");
+        check(&token, rs256.public(), Err(VerifyError::Signature));
+    }
+
+    /// RFC 8017 §9.2, note 1.
+    const SHA256_INFO: &[u8] = &[
+        0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04,
+        0x20,
+    ];
 
     #[test]
     fn ed25519_takes_one_form_of_a_signature() {
