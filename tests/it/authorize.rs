@@ -659,7 +659,7 @@ fn pushed(client_id: &str, request_uri: &str) -> String {
 }
 
 #[test]
-fn rfc_9126_a_pushed_request_is_taken_up_by_its_client_in_time() {
+fn pa_1_a_pushed_request_is_taken_up_by_its_client_in_time() {
     let server = start();
     let app = register_with(&server, "app", &json!({ "require_pushed_authorization_requests": true }));
     register_with(&server, "other", &json!({}));
@@ -672,6 +672,11 @@ fn rfc_9126_a_pushed_request_is_taken_up_by_its_client_in_time() {
     let told = query(&destination(&consent(&server, &mut browser, &page, "allow")));
     assert_eq!(told["state"], "s&=é");
     assert_eq!(redeem(&server, &app, &told["code"]).json()["scope"], "read");
+
+    // Nothing is kept of it, so it can be taken up again, as a page that is loaded again does (RFC 9126 §4): it is the same request, and
+    // each code of it counts once.
+    assert_ne!(browser.get(&server, &pushed("app", &request_uri)).status, 400);
+    assert_eq!(redeem(&server, &app, &told["code"]).error(), (400, "invalid_grant".to_owned()));
 
     assert_shown(&browser.get(&server, &pushed("other", &request_uri)));
     assert_shown(&browser.get(&server, &pushed("app", &with_other_end(&request_uri))));

@@ -573,3 +573,40 @@ fn the_command_line_says_what_tokens_look_like() {
     }
     program.stop();
 }
+
+/// Nobody is refused, or gets a token that nobody can verify, while one key takes the place of another.
+#[test]
+fn a_rotation_under_load_loses_no_request() {
+    let server = TestServer::start_with(|config| {
+        configure(config);
+        config.http.workers = 2;
+    });
+    let app = register(&server, "app", "jwt");
+    let rotations = 5;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let kids = std::thread::scope(|scope| {
+        let issue = || {
+            let (mut kids, mut is_last) = (Vec::new(), false);
+            // One more after the last rotation.
+            while !is_last {
+                is_last = done.load(std::sync::atomic::Ordering::SeqCst);
+                let token = server.issue(&app);
+                assert!(is_verified(&server, &token) && server.is_active(&app, &token), "{token}");
+                kids.push(header(&token)["kid"].as_str().unwrap().to_owned());
+            }
+            kids
+        };
+        let issuing: Vec<_> = (0..3).map(|_| scope.spawn(issue)).collect();
+        for _ in 0..rotations {
+            let rotate = Request::post("/admin/v1/keys/rotate").json(&json!({ "at_once": true }));
+            assert_eq!(server.ask_socket(&rotate).status, 201);
+            // It signs from the next moment on.
+            server.time.advance(Duration::from_millis(1));
+            server.tick();
+            server.issue(&app);
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        issuing.into_iter().flat_map(|issuing| issuing.join().unwrap()).collect::<std::collections::BTreeSet<_>>()
+    });
+    assert!(kids.len() > 1, "{kids:?}");
+}
