@@ -5,69 +5,12 @@
 import assert from 'node:assert/strict'
 import { setTimeout } from 'node:timers/promises'
 import * as oauth from 'oauth4webapi'
+import { Browser, PASSWORD, USERNAME } from './browser.mjs'
 
 const ISSUER = new URL(process.argv[2])
-const PASSWORD = 'correct horse battery staple'
 const CALLBACK = 'http://127.0.0.1:9/callback'
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code'
-const PAGES_MAX = 8
 const INSECURE = { [oauth.allowInsecureRequests]: true }
-
-// A browser without pictures: it keeps cookies and fills in forms.
-class Browser {
-  cookies = new Map()
-
-  async ask(url, form) {
-    const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-    const headers = cookie ? { cookie } : {}
-    const body = form && new URLSearchParams(form)
-    const answer = await fetch(url, { method: form ? 'POST' : 'GET', headers, body, redirect: 'manual' })
-    for (const line of answer.headers.getSetCookie()) {
-      const [, name, value] = /^(__Host-[^=]+)=([^;]*)/.exec(line) ?? assert.fail(line)
-      if (/; Max-Age=0/i.test(line)) this.cookies.delete(name)
-      else this.cookies.set(name, value)
-    }
-    const refresh = answer.headers.get('refresh')?.replace(/^0;url=/, '')
-    const next = answer.headers.get('location') ?? refresh
-    return { status: answer.status, url, html: await answer.text(), next: next && new URL(next, url) }
-  }
-
-  // Posts the form of a page with its hidden fields and these.
-  async submit(page, fields) {
-    const form = /<form[^>]*>[^]*?<\/form>/.exec(page.html)?.[0] ?? assert.fail(`no form: ${page.status} ${page.html}`)
-    const action = attribute(/<form[^>]*>/.exec(form)[0], 'action') ?? ''
-    const inputs = form.match(/<input[^>]*>/g).filter((input) => attribute(input, 'type') === 'hidden')
-    const hidden = inputs.map((input) => [attribute(input, 'name'), attribute(input, 'value')])
-    return this.follow(await this.ask(new URL(action, page.url), { ...Object.fromEntries(hidden), ...fields }))
-  }
-
-  async open(url) {
-    return this.follow(await this.ask(url))
-  }
-
-  // Goes on while the server leads to a page of its own.
-  async follow(page) {
-    for (let pages = 0; page.next?.origin === ISSUER.origin; pages += 1) {
-      assert.ok(pages < PAGES_MAX, `${page.next} leads on for ever`)
-      page = await this.ask(page.next)
-    }
-    return page
-  }
-
-  // Answers the login page and the consent page, as they come, until the person is sent to the client.
-  async allow(url) {
-    let page = await this.open(url)
-    if (page.html.includes('name="password"')) page = await this.submit(page, { username: 'ada', password: PASSWORD })
-    if (page.html.includes('name="decision"')) page = await this.submit(page, { decision: 'allow' })
-    return page.next ?? assert.fail(`it leads nowhere: ${page.status} ${page.html}`)
-  }
-}
-
-function attribute(tag, name) {
-  const value = new RegExp(` ${name}="([^"]*)"`).exec(tag)?.[1]
-  const characters = { amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'", '#x27': "'", '#x2F': '/', '#34': '"' }
-  return value?.replace(/&([^;]+);/g, (reference, known) => characters[known] ?? assert.fail(reference))
-}
 
 async function administrator() {
   const [id, secret] = process.env.TESSERA_BOOTSTRAP_CLIENT.split(':')
@@ -109,7 +52,7 @@ assert.equal(server.authorization_response_iss_parameter_supported, true)
 done('discovery')
 
 const create = await administrator()
-await create('/admin/v1/users', { username: 'ada', password: PASSWORD })
+await create('/admin/v1/users', { username: USERNAME, password: PASSWORD })
 const registered = await create('/admin/v1/clients', {
   client_id: 'https://notes.example/?a=b+c',
   grant_types: ['authorization_code', 'refresh_token', DEVICE_CODE],
@@ -134,7 +77,7 @@ const push = await oauth.pushedAuthorizationRequest(server, client, authenticati
 const pushed = await oauth.processPushedAuthorizationResponse(server, client, push)
 done('pushed authorization request')
 
-const person = new Browser()
+const person = new Browser(ISSUER)
 const authorization = new URL(server.authorization_endpoint)
 authorization.search = new URLSearchParams({ client_id: client.client_id, request_uri: pushed.request_uri })
 const callback = await person.allow(authorization)
