@@ -10,4 +10,6 @@ pub mod provider;
 pub mod public_key;
 pub mod registry;
 pub mod seal;
+#[cfg(test)]
+mod vectors;
 pub mod verify;

@@ -54,14 +54,14 @@ impl JwtSigner for RingSigner {
     }
 }
 
-struct RingVerifier {
+pub(super) struct RingVerifier {
     algorithm: Algorithm,
     ours: SigningAlgorithm,
     key: DecodingKey,
 }
 
 impl RingVerifier {
-    fn new(algorithm: Algorithm, key: &DecodingKey) -> Result<Self> {
+    pub(super) fn new(algorithm: Algorithm, key: &DecodingKey) -> Result<Self> {
         let ours = ours(algorithm).filter(|_| key.family() == algorithm.family());
         Ok(Self { algorithm, ours: ours.ok_or(ErrorKind::InvalidAlgorithm)?, key: key.clone() })
     }
