@@ -1,6 +1,6 @@
 //! What the journal holds of a token. Events carry the whole state, so that replaying one twice changes nothing.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rkyv::rancor;
@@ -122,7 +122,7 @@ pub struct TermsView<'a> {
 impl TermsView<'_> {
     /// What of it says what the client may do.
     pub(super) fn client(&self) -> impl Hash {
-        (self.client_id, self.client_generation, self.scope, &self.audience, self.claims)
+        ClientPart(self)
     }
 
     /// Whether these are the client's part of those terms.
@@ -158,6 +158,20 @@ impl TermsView<'_> {
             .map(|person| person.parse(|_| Arc::default(), AuthenticationContext::default()))
             .transpose()
             .map(drop)
+    }
+}
+
+/// What of terms says what the client may do.
+struct ClientPart<'a>(&'a TermsView<'a>);
+
+impl Hash for ClientPart<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let TermsView { client_id, client_generation, scope, audience, claims, person: _ } = self.0;
+        (client_id, client_generation, scope, audience).hash(state);
+        // Most have none, and that is nothing to hash.
+        if let Some(claims) = claims {
+            claims.hash(state);
+        }
     }
 }
 

@@ -116,7 +116,10 @@ impl Hash for ClientTerms {
         generation.hash(state);
         scope.hash(state);
         audience.hash(state);
-        claims.hash(state);
+        // Most have none, and that is nothing to hash.
+        if let Some(claims) = claims {
+            claims.hash(state);
+        }
     }
 }
 

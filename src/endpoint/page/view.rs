@@ -239,7 +239,7 @@ pub struct LogoutForm<'a> {
     /// Who is logged in.
     #[serde(serialize_with = "as_name")]
     pub username: &'a str,
-    /// The application that asks for it, if one does: see [`LogoutRequest`](crate::endpoint::end_session::LogoutRequest).
+    /// The application that asks for it, if one does.
     pub asked_by: Option<LogoutAsked<'a>>,
 }
 
